@@ -1,0 +1,1 @@
+"""Entry points of the scheduler, and the whole flow in one command."""

@@ -1,0 +1,1 @@
+"""Entry points of the data scientist: simulate, ingest, prepare, train."""

@@ -1,0 +1,28 @@
+"""Write a simulated retailer's raw transactions, with the truth they were drawn from."""
+
+import mlflow
+
+from recsys.cli import run
+from recsys.data.simulate import SimulateConfig, Simulation, simulate
+from recsys.progress import say, stage
+from recsys.tracking import step_run
+
+
+def run_simulate(config: SimulateConfig) -> Simulation:
+    """Simulate within an MLflow run that keeps parameters, counts and the description."""
+    with step_run("simulate", f"simulate {config.customers:,} customers", config.model_dump()):
+        with stage("simulate"):
+            result = simulate(config)
+        mlflow.log_metrics({"rows": result.rows, "guest_rows": result.guest_rows})
+        mlflow.log_metrics({f"planted/{name}": n for name, n in result.planted.items()})
+        mlflow.set_tag("recsys.simulation_digest", result.digest)
+        mlflow.log_artifact(str(result.output / "truth" / "simulation.json"))
+    say(
+        f"{result.rows:,} rows in {result.output}, {result.guest_rows:,} of them guests'; "
+        f"{sum(result.planted.values()):,} are to be found and quarantined."
+    )
+    return result
+
+
+if __name__ == "__main__":
+    run(run_simulate, SimulateConfig, __doc__, "python -m experiments.simulate")

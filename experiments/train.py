@@ -1,0 +1,93 @@
+"""Train one recommender on a dataset, judge it, and log it as an MLflow run.
+
+  python -m experiments.train als --dataset out/dataset
+  python -m experiments.train als --help
+"""
+
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, create_model
+from pyspark.sql import SparkSession
+
+from recsys import cli, tracking
+from recsys.config import Config
+from recsys.data.dataset import load_dataset
+from recsys.evaluation import QUESTIONS
+from recsys.models import ALGORITHMS
+from recsys.models.base import Hyperparameters
+from recsys.progress import say
+from recsys.session import spark_session
+from recsys.training import train
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A training run that others refer to."""
+
+    run_id: str
+    algorithm: str
+    metrics: dict[str, float]
+
+
+def run_train(
+    algorithm: str, dataset_path: str, parameters: Hyperparameters, spark: SparkSession
+) -> TrainedRun:
+    """Train, judge and log one recommender.
+
+    Args:
+        algorithm: name of the recommender, also the run's step.
+        dataset_path: folder that `prepare` wrote.
+        parameters: its hyperparameters.
+        spark: the session.
+    """
+    dataset = load_dataset(dataset_path)
+    logged: dict[str, Any] = {"algorithm": algorithm, "dataset": dataset_path}
+    with (
+        tracking.step_run(algorithm, algorithm, logged | parameters.model_dump()) as run,
+        tempfile.TemporaryDirectory(prefix=f"recsys-{algorithm}-") as scratch,
+    ):
+        tracking.log_dataset(dataset, "train")
+        trained = train(spark, dataset, algorithm, parameters, Path(scratch))
+        tracking.log_training(trained, dataset)
+        for question in QUESTIONS:
+            ndcg = trained.test.means[question]["ndcg_at_10"]
+            say(
+                f"  {algorithm}, {question}: test ndcg@10 "
+                f"{ndcg.mean:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f})"
+            )
+        return TrainedRun(run.info.run_id, algorithm, trained.test.metrics())
+
+
+def train_config(algorithm: str) -> type[Config]:
+    """Return the parameters of training one recommender: the dataset, then its hyperparameters."""
+    config: type[Config] = create_model(
+        f"Train_{algorithm}",
+        __base__=ALGORITHMS[algorithm].parameters_class,
+        dataset=(str, Field(description="folder that prepare wrote")),
+    )
+    return config
+
+
+def main(algorithm: str, arguments: list[str]) -> None:
+    """Parse the parameters of one recommender and train it in a session of its own."""
+
+    def step(config: Config) -> None:
+        values = config.model_dump()
+        dataset = values.pop("dataset")
+        parameters = ALGORITHMS[algorithm].parameters_class(**values)
+        load_dataset(dataset)
+        run_train(algorithm, dataset, parameters, spark_session(algorithm))
+
+    name = f"python -m experiments.train {algorithm}"
+    cli.run(step, train_config(algorithm), __doc__, name, arguments)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or sys.argv[1] not in ALGORITHMS:
+        print(f"{__doc__}\nrecommenders: {', '.join(ALGORITHMS)}", file=sys.stderr)
+        raise SystemExit(2)
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,1 @@
+"""From raw transactions to a dataset: clean, quarantine, split, index."""

@@ -1,0 +1,49 @@
+"""The digest of a dataset: the same content gives the same digest, however it is partitioned."""
+
+import hashlib
+import json
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recsys.data.dataset import WINDOWS
+
+TABLES = (*WINDOWS, "items", "customers")
+
+
+def dataset_digest(spark: SparkSession, folder: Path, parameters: dict[str, Any]) -> str:
+    """Digest the tables of a dataset folder together with the parameters that cut them.
+
+    Rows are hashed one by one and the hashes added up, which does not depend on their order;
+    two differently salted 64-bit sums and the row count make a table's part.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    columns: dict[str, list[str]] = {}
+    hashes = []
+    for name in TABLES:
+        table = spark.read.parquet(str(folder / name))
+        columns[name] = sorted(table.columns)
+        # A null is hashed as such: xxhash64 alone skips it, and (a, null) would equal (null, a).
+        values = [v for column in columns[name] for v in (F.col(column), F.isnull(column))]
+        salted = (
+            F.xxhash64(F.lit(salt), *values).cast("decimal(38,0)").alias(salt) for salt in "ab"
+        )
+        hashes.append(table.select(F.lit(name).alias("name"), *salted))
+    sums = (
+        reduce(DataFrame.unionByName, hashes)
+        .groupBy("name")
+        .agg(F.count("*").alias("rows"), F.sum("a").alias("a"), F.sum("b").alias("b"))
+    )
+    parts = {
+        "parameters": parameters,
+        "columns": columns,
+        "sums": sorted(
+            [row["name"], row["rows"], str(row["a"]), str(row["b"])] for row in sums.collect()
+        ),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,216 @@
+"""From raw transactions to interactions: judge every row, keep what is sound, count the rest."""
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from recsys import columns as c
+from recsys.config import Config
+from recsys.data.mapping import Mapping
+from recsys.data.reasons import Reason
+from recsys.data.replace import replaced
+from recsys.data.rules import NETTED, item_columns, judge_rows, normalise, settle
+from recsys.data.source import LINE, SOURCE, Files, find_files, read_rows, reading
+from recsys.errors import DataError
+from recsys.progress import stage
+
+REPORT = "ingest.json"
+
+
+class IngestReport(Config):
+    """What became of a source's rows; stands in the output as ingest.json."""
+
+    source: str
+    files: tuple[str, ...]
+    mapping_version: int
+    mapping_digest: str
+    rows_in: int
+    rows_accepted: int
+    rows_quarantined: int
+    reasons: dict[Reason, int]  # a row may have several
+    customers: int
+    items: int
+    guest_share: float  # of accepted rows
+    first: datetime
+    last: datetime
+    units_netted: float
+    heavy_customers: int
+    heavy_share: float  # of accepted rows
+    warnings: tuple[str, ...]
+
+
+def ingest(
+    spark: SparkSession,
+    source: str,
+    output: str | Path,
+    mapping: Mapping,
+    now: datetime | None = None,
+) -> IngestReport:
+    """Turn a retailer's transactions into the tables interactions, items and quarantine.
+
+    Args:
+        spark: a session in UTC, as `spark_session` makes it.
+        source: a CSV, CSV.gz or Parquet file, a folder of such files, or a glob.
+        output: folder to make; a former ingest there is replaced as a whole.
+        mapping: what the source's columns and values mean.
+        now: where the future begins; default: the present.
+
+    Raises:
+        UsageError: the source does not exist, or the output holds something else.
+        DataError: the source cannot be used; nothing was written.
+    """
+    files = find_files(source, mapping)
+    binding = mapping.bind(files.columns, source)
+    now = now or datetime.now(UTC)
+    with replaced(Path(output), REPORT) as folder:
+        work = folder / "work"
+        with stage(f"judge {len(files.paths)} file(s)"), reading(spark, files):
+            rows = normalise(_spread(read_rows(spark, files, mapping), files), binding, mapping)
+            judge_rows(rows, mapping, now).write.parquet(f"{work}/rows")
+            settle(spark.read.parquet(f"{work}/rows")).write.parquet(f"{work}/judged")
+        judged = spark.read.parquet(f"{work}/judged")
+        with stage("count"):
+            report = _report(judged, source, mapping, [Path(p).name for p in files.paths])
+            _check(report, mapping, now)
+        with stage("write interactions, items, quarantine"):
+            _write(judged, folder, mapping)
+            _check_sum(spark, folder, report)
+        shutil.rmtree(work)
+        (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+    return report
+
+
+def accepted(judged: DataFrame) -> DataFrame:
+    """Keep the rows without a reason, as interactions."""
+    return judged.where(F.size(c.REASONS) == 0).select(*c.INTERACTIONS)
+
+
+def quarantined(judged: DataFrame) -> DataFrame:
+    """Keep the rows with a reason, as they were read.
+
+    A malformed row cannot be assigned to columns, so its whole line stands in the first one.
+    """
+    names = judged.select(f"{SOURCE}.*").columns
+    fields = [
+        F.when(F.col(LINE).isNotNull(), F.col(LINE) if i == 0 else F.lit(None))
+        .otherwise(F.col(SOURCE)[name])
+        .alias(name)
+        for i, name in enumerate(names)
+    ]
+    return judged.where(F.size(c.REASONS) > 0).select(*fields, c.REASONS)
+
+
+def items(judged: DataFrame, mapping: Mapping) -> DataFrame:
+    """Describe each accepted item by its most frequent values; the smallest where several are."""
+    modes = [F.mode(name, deterministic=True).alias(name) for name in item_columns(mapping)]
+    return judged.where(F.size(c.REASONS) == 0).groupBy(c.ITEM_ID).agg(*modes)
+
+
+def _report(judged: DataFrame, source: str, mapping: Mapping, files: list[str]) -> IngestReport:
+    """Count what was judged."""
+    found = judged.select(F.explode(c.REASONS).alias("reason")).groupBy("reason").count().collect()
+    counted = {row["reason"]: row["count"] for row in found}
+    reasons = {reason: counted[reason] for reason in Reason if reason in counted}
+    rows_in = judged.count()
+    if rows_in == 0:
+        raise DataError(f"{source} has a header but no rows: give files with transactions.")
+    sound = judged.where(F.size(c.REASONS) == 0)
+    by_customer = sound.groupBy(c.CUSTOMER_ID).agg(
+        F.count("*").alias("rows"),
+        F.min(c.TIMESTAMP).alias("first"),
+        F.max(c.TIMESTAMP).alias("last"),
+    )
+    known = F.col(c.CUSTOMER_ID).isNotNull()
+    heavy = known & (F.col("rows") > mapping.heavy_customer_rows)
+    facts = by_customer.agg(
+        F.sum("rows").alias("rows"),
+        F.sum(F.when(~known, F.col("rows")).otherwise(0)).alias("guests"),
+        F.count_if(known).alias("customers"),
+        F.count_if(heavy).alias("heavy"),
+        F.sum(F.when(heavy, F.col("rows")).otherwise(0)).alias("heavy_rows"),
+        # As text: a driver in another time zone must not shift them.
+        F.min("first").cast("string").alias("first"),
+        F.max("last").cast("string").alias("last"),
+    ).first()
+    if facts is None or not facts["rows"]:
+        worst = max(reasons, key=lambda reason: reasons[reason])
+        raise DataError(
+            f"all {rows_in:,} rows of {source} would be quarantined, most as {worst}: "
+            "check that the mapping fits this source."
+        )
+    totals = judged.agg(
+        F.sum(NETTED).alias("netted"),
+        F.count_distinct(F.when(F.size(c.REASONS) == 0, F.col(c.ITEM_ID))).alias("items"),
+    ).first()
+    rows = facts["rows"]
+    return IngestReport(
+        source=source,
+        files=tuple(files),
+        mapping_version=mapping.version,
+        mapping_digest=mapping.digest,
+        rows_in=rows_in,
+        rows_accepted=rows,
+        rows_quarantined=rows_in - rows,
+        reasons=reasons,
+        customers=facts["customers"],
+        items=totals["items"] if totals else 0,
+        guest_share=facts["guests"] / rows,
+        first=datetime.fromisoformat(facts["first"]).replace(tzinfo=UTC),
+        last=datetime.fromisoformat(facts["last"]).replace(tzinfo=UTC),
+        units_netted=(totals["netted"] if totals else 0.0) or 0.0,
+        heavy_customers=facts["heavy"],
+        heavy_share=facts["heavy_rows"] / rows,
+        warnings=tuple(
+            f"{reason}: {count:,} rows, {count / rows_in:.1%} of all"
+            for reason, count in reasons.items()
+            if count / rows_in > mapping.warn_share
+        ),
+    )
+
+
+def _check(report: IngestReport, mapping: Mapping, now: datetime) -> None:
+    """Stop where a rule hits too many rows, or the data is old."""
+    for reason, count in report.reasons.items():
+        share, limit = count / report.rows_in, mapping.limit(reason)
+        if share > limit:
+            raise DataError(
+                f"{count:,} of {report.rows_in:,} rows ({share:.1%}) are {reason}, more than the "
+                f"limit of {limit:.1%}: mend the source, or raise fail_share_of.{reason} (or "
+                "fail_share) in the mapping."
+            )
+    age = mapping.stale_after_days
+    if age is not None and report.last < now - timedelta(days=age):
+        raise DataError(
+            f"the last sale is of {report.last:%Y-%m-%d}, more than {age} days ago: fetch newer "
+            "data, or raise stale_after_days in the mapping."
+        )
+
+
+def _write(judged: DataFrame, folder: Path, mapping: Mapping) -> None:
+    """Write the three tables, sorted so that a rerun's files are alike."""
+    order = (c.TIMESTAMP, c.BASKET_ID, c.ITEM_ID, c.CUSTOMER_ID, c.QUANTITY, c.UNIT_PRICE)
+    accepted(judged).sortWithinPartitions(*order).write.parquet(str(folder / "interactions"))
+    described = items(judged, mapping).coalesce(1).sortWithinPartitions(c.ITEM_ID)
+    described.write.parquet(str(folder / "items"))
+    refused = quarantined(judged)
+    refused.sortWithinPartitions(*refused.columns).write.parquet(str(folder / "quarantine"))
+
+
+def _check_sum(spark: SparkSession, folder: Path, report: IngestReport) -> None:
+    """Count the written tables again: in = accepted + quarantined, exactly."""
+    kept = spark.read.parquet(str(folder / "interactions")).count()
+    refused = spark.read.parquet(str(folder / "quarantine")).count()
+    if (kept, refused) != (report.rows_accepted, report.rows_quarantined):
+        raise DataError(
+            f"{report.rows_in} rows were read but {kept} accepted and {refused} quarantined: "
+            "this is a fault of the ingest; please report it with ingest.json."
+        )
+
+
+def _spread(rows: DataFrame, files: Files) -> DataFrame:
+    """Share out the rows of few files: a compressed file is read by one task."""
+    tasks = 2 * rows.sparkSession.sparkContext.defaultParallelism
+    return rows.repartition(tasks, SOURCE, LINE) if len(files.paths) < tasks else rows

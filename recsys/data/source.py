@@ -1,0 +1,206 @@
+"""Find and read a retailer's files: every value as text, every row kept."""
+
+import csv
+import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    DataType,
+    DoubleType,
+    FloatType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampType,
+)
+
+from recsys.data.mapping import Mapping
+from recsys.errors import DataError, UsageError
+
+SOURCE, LINE = "source", "line"
+SUFFIXES = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one source.
+
+    Attributes:
+        name: the source as the user gave it.
+        paths: in the order of their names.
+        kind: `csv` or `parquet`.
+        columns: their columns; all files have the same.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    kind: str
+    columns: tuple[str, ...]
+
+
+def find_files(source: str, mapping: Mapping) -> Files:
+    """Find the files of a source and check that their columns agree.
+
+    Args:
+        source: a CSV, CSV.gz or Parquet file, a folder of such files, or a glob.
+        mapping: names the separator and encoding of CSV files.
+
+    Raises:
+        UsageError: the source does not exist or mixes CSV with Parquet.
+        DataError: no files, no header, an unreadable file, or files whose columns differ.
+    """
+    paths = _paths(source)
+    kinds = {_kind(path) for path in paths}
+    if len(kinds) > 1:
+        raise UsageError(f"{source} mixes CSV and Parquet: give a glob such as 'folder/*.csv'.")
+    kind = str(kinds.pop())
+    headers = {path: _header(path, kind, mapping) for path in paths}
+    filled = {path: header for path, header in headers.items() if header}
+    if not filled:
+        raise DataError(f"{source} is empty: give files with a header line and rows.")
+    first, columns = next(iter(filled.items()))
+    for path, header in filled.items():
+        if header != columns:
+            raise DataError(
+                f"{path.name} has the columns {', '.join(header)} but {first.name} has "
+                f"{', '.join(columns)}: ingest files of one form at a time."
+            )
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{first.name} names a column twice: rename one of {', '.join(columns)}.")
+    return Files(source, tuple(str(path) for path in filled), kind, columns)
+
+
+def read_rows(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
+    """Read every row: `source` (a struct of the columns as text) and `line`.
+
+    `line` is the whole text of a CSV row that has not one field a column, else null.
+    """
+    if files.kind == "parquet":
+        rows = spark.read.parquet(*files.paths)
+        fields = [_text(rows.schema[name].dataType, _quoted(name)) for name in files.columns]
+        line = F.lit(None).cast("string")
+    else:
+        rows = _read_csv(spark, files, mapping)
+        fields = [_quoted(name) for name in files.columns]
+        line = _quoted(_line_column(files))
+    named = [field.alias(name) for field, name in zip(fields, files.columns, strict=True)]
+    return rows.select(F.struct(*named).alias(SOURCE), line.alias(LINE))
+
+
+@contextmanager
+def reading(spark: SparkSession, files: Files) -> Iterator[None]:
+    """Turn Spark's failure to read a file into one sentence, without its stack traces.
+
+    Raises:
+        DataError: a file is truncated or damaged.
+    """
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        if "FAILED_READ_FILE" not in text:
+            raise
+        named = [path for path in files.paths if Path(path).name in text] or [files.name]
+        raise _unreadable(Path(named[0])) from error
+    finally:
+        spark.sparkContext.setLogLevel("ERROR")
+
+
+def _paths(source: str) -> list[Path]:
+    """List the files that `source` stands for."""
+    place = Path(source)
+    if place.is_dir():
+        found = [path for path in place.iterdir() if _is_data(path)]
+        # A table that Spark or another job wrote in folders of its own.
+        found = found or [path for path in place.rglob("*") if _is_data(path)]
+        if not found:
+            raise DataError(f"{source} has no .csv, .csv.gz or .parquet files: give their folder.")
+        return sorted(found)
+    if place.exists():
+        if _kind(place) is None:
+            raise UsageError(
+                f"{source} must end in .csv, .csv.gz or .parquet: rename or export it."
+            )
+        return [place]
+    found = [path for path in map(Path, glob(source, recursive=True)) if _is_data(path)]
+    if not found:
+        raise UsageError(f"{source} does not exist: give a file, a folder, or a glob in quotes.")
+    return sorted(found)
+
+
+def _kind(path: Path) -> str | None:
+    return next((kind for end, kind in SUFFIXES.items() if path.name.lower().endswith(end)), None)
+
+
+def _is_data(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith((".", "_")) and _kind(path) is not None
+
+
+def _header(path: Path, kind: str, mapping: Mapping) -> tuple[str, ...]:
+    """Read a file's column names; none where the file is empty."""
+    try:
+        if kind == "parquet":
+            return tuple(pq.read_schema(path).names)
+        opened = gzip.open if path.name.lower().endswith(".gz") else open
+        encoding = "utf-8-sig" if mapping.encoding.upper() == "UTF-8" else mapping.encoding
+        with opened(path, "rt", encoding=encoding, newline="") as lines:
+            rows = csv.reader(lines, delimiter=mapping.separator)
+            return tuple(name.strip() for name in next(filter(None, rows), []))
+    except LookupError:
+        raise UsageError(f"the mapping's encoding {mapping.encoding!r} is not known.") from None
+    except (OSError, EOFError, ValueError, csv.Error) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError(
+        f"{path.name} cannot be read (truncated, damaged, or not the format its name says): "
+        "fetch it again, or leave it out."
+    )
+
+
+def _read_csv(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
+    line = _line_column(files)
+    names = (*files.columns, line)
+    schema = StructType([StructField(name, StringType()) for name in names])
+    options = {
+        "header": "true",
+        "sep": mapping.separator,
+        "encoding": mapping.encoding,
+        "quote": '"',
+        "escape": '"',
+        # Spark's default here is NUL, which would swallow the very character that we look for.
+        "charToEscapeQuoteEscaping": "\ufffe",
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": line,
+    }
+    return spark.read.options(**options).schema(schema).csv(list(files.paths))
+
+
+def _line_column(files: Files) -> str:
+    """Name the column of malformed lines as no column of the source is named."""
+    longest = max(files.columns, key=len)
+    return f"_line_{longest}"
+
+
+def _quoted(name: str) -> Column:
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def _text(kind: DataType, column: Column) -> Column:
+    """Write a Parquet value as a CSV export would."""
+    if isinstance(kind, DoubleType | FloatType):
+        whole = (column % 1 == 0) & (F.abs(column) < 1e15)
+        return F.when(whole, column.cast("long").cast("string")).otherwise(column.cast("string"))
+    if isinstance(kind, TimestampType):
+        # An instant, not a time on the shop's clock: it says so.
+        return F.date_format(column, "yyyy-MM-dd HH:mm:ss.SSSSSS'Z'")
+    return column.cast("string")

@@ -1,0 +1,32 @@
+"""Every error a user can meet; each message says what to do next.
+
+RecsysError            exit code 1: the work could not be done
+├── UsageError         exit code 2: a parameter or a file's form is wrong
+├── DataError          the data cannot be used as it is
+├── ModelError         a model is missing, altered, or does not fit the dataset
+└── PublishError       the new table was not published; the previous one still stands
+"""
+
+
+class RecsysError(Exception):
+    """Something a user can mend; the message is one sentence that says how."""
+
+    exit_code = 1
+
+
+class UsageError(RecsysError):
+    """A parameter, a configuration key or a file's form is wrong."""
+
+    exit_code = 2
+
+
+class DataError(RecsysError):
+    """The data is missing, empty, or not what the step needs."""
+
+
+class ModelError(RecsysError):
+    """A model is missing, altered since it was saved, or belongs to another dataset."""
+
+
+class PublishError(RecsysError):
+    """A table was not published; readers still see the previous one."""

@@ -1,0 +1,1 @@
+"""One task's work, compiled or vectorised: no Spark in here."""

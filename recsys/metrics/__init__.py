@@ -1,0 +1,1 @@
+"""Metrics per customer, then means with intervals."""

@@ -1,0 +1,54 @@
+"""Time-decayed purchase counts an item: the trend prior, the popularity baseline, the fallback."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+
+from recsys.data.dataset import History
+from recsys.models.base import Floats, decay
+from recsys.session import run_tasks
+
+# An item that nobody bought lately keeps this share of the strongest trend, so that the prior
+# orders it but never erases what a model learnt about it.
+FLOOR = 1e-3
+
+
+def trend_counts(
+    spark: SparkSession,
+    history: History,
+    half_life: float,
+    segments: NDArray[np.int32] | None = None,
+) -> Floats:
+    """Count purchases, each weighing 0.5^(age / half_life); guests count too.
+
+    Args:
+        spark: the session.
+        history: what is known at the cut.
+        half_life: days.
+        segments: [customers] each customer's segment from 0, or None for one segment.
+
+    Returns:
+        float32 [1 + segments, items]: row 0 over all customers, then one row a segment.
+    """
+    numbers = history.item_blocks.covering(history.items)
+    count = 0 if segments is None else int(segments.max(initial=-1)) + 1
+
+    def count_block(number: int) -> Floats:
+        block = history.item_blocks.read(number).before(history.before).take(history.items)
+        item = np.repeat(np.arange(block.rows), np.diff(block.indptr))
+        weights = decay(block.days, history.before, half_life).astype(np.float64)
+        result = np.zeros((1 + count, block.rows))
+        result[0] = np.bincount(item, weights, block.rows)
+        if segments is not None:
+            known = block.columns < len(segments)
+            cell = segments[block.columns[known]] * block.rows + item[known]
+            result[1:] = np.bincount(cell, weights[known], count * block.rows).reshape(count, -1)
+        return result.astype(np.float32)
+
+    return np.concatenate(run_tasks(spark, count_block, numbers), axis=1)
+
+
+def scaled(counts: Floats) -> Floats:
+    """Scale counts [segments, items] to FLOOR … 1 a segment."""
+    top = np.maximum(counts.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return (FLOOR + (1 - FLOOR) * counts / top).astype(np.float32)

@@ -1,0 +1,33 @@
+"""Progress on the terminal: one line when a stage starts, one when it ends."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def say(text: str) -> None:
+    """Print one line at once, also where the output is a pipe."""
+    print(text, flush=True)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Announce a stage and how long it took."""
+    start = time.monotonic()
+    say(f"▸ {name}")
+    yield
+    say(f"  {name}: {time.monotonic() - start:.1f} s")
+
+
+class Counter:
+    """A counter that rewrites its line on a terminal and stays silent in a pipe."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total = name, total
+
+    def show(self, done: int, note: str = "") -> None:
+        """Show `done` of `total`, with a short note such as the loss."""
+        if sys.stdout.isatty():
+            end = "\n" if done == self.total else ""
+            print(f"\r  {self.name} {done}/{self.total} {note}\033[K", end=end, flush=True)

@@ -1,0 +1,97 @@
+"""The one place that builds a SparkSession and hands work to its tasks."""
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pyspark.sql import SparkSession
+
+from recsys.errors import RecsysError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.parquet.compression.codec": "zstd",
+    # Two tasks a core: enough to level out uneven ones, few enough to keep their cost small.
+    "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
+    "spark.python.worker.reuse": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    # Side effects of a lost node are redone; those of a slow one must not be done twice.
+    "spark.speculation": "false",
+    "spark.decommission.enabled": "true",
+    "spark.storage.decommission.enabled": "true",
+}
+LOCAL_SETTINGS = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+
+
+def spark_session(name: str = "recsys") -> SparkSession:
+    """Return the running session, or start one.
+
+    `SPARK_MASTER` chooses the cluster (default `local[*]`), `SPARK_DRIVER_MEMORY` the driver's
+    heap (default 3g). Executors run the driver's Python version with one BLAS thread a task.
+
+    Raises:
+        RecsysError: no Java 17 or newer was found.
+    """
+    check_java()
+    master = os.environ.get("SPARK_MASTER", "local[*]")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    for library in ("OPENBLAS", "OMP", "MKL"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    _add_to_python_path(str(ROOT))
+    builder = (
+        SparkSession.builder.appName(name)
+        .master(master)
+        .config("spark.driver.memory", os.environ.get("SPARK_DRIVER_MEMORY", "3g"))
+    )
+    for key, value in (SETTINGS | (LOCAL_SETTINGS if master.startswith("local") else {})).items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    # Every error reaches the caller as an exception; its JVM trace need not be printed as well.
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    return spark
+
+
+def run_tasks(spark: SparkSession, task: Callable[[T], R], inputs: Sequence[T]) -> list[R]:
+    """Run `task` once an input on the pool and return the small results in order.
+
+    A task may run more than once (a lost node), so what it writes must be idempotent.
+    """
+    inputs = list(inputs)
+    if not inputs:
+        return []
+    return spark.sparkContext.parallelize(inputs, len(inputs)).map(task).collect()
+
+
+def check_java() -> None:
+    """Raise RecsysError, naming the cure, where Spark would not find Java."""
+    home = os.environ.get("JAVA_HOME")
+    if home and not (Path(home) / "bin" / "java").exists():
+        raise RecsysError(
+            f"JAVA_HOME={home} holds no bin/java: correct it, or unset it to use java on the PATH."
+        )
+    if not home and shutil.which("java") is None:
+        raise RecsysError(
+            "Spark needs Java 17 or newer: run `make setup`, install it "
+            "(Debian: apt-get install openjdk-17-jre-headless), or set JAVA_HOME."
+        )
+
+
+def _add_to_python_path(folder: str) -> None:
+    """Let the workers, which the JVM starts, import this project too."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if folder not in paths:
+        os.environ["PYTHONPATH"] = os.pathsep.join([folder, *filter(None, paths)])

@@ -1,0 +1,197 @@
+"""The one place that logs MLflow runs: what a run carries, and how it reads in the UI."""
+
+import os
+import subprocess
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+
+import mlflow
+import pandas as pd
+import pyarrow.parquet as pq
+from mlflow.data.dataset_source_registry import resolve_dataset_source
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import Run
+
+from recsys import __version__, plots
+from recsys.data.dataset import Dataset
+from recsys.evaluation import QUESTIONS
+from recsys.models import files
+from recsys.samples import sample_customers
+from recsys.serving import SIGNATURE
+from recsys.session import ROOT
+from recsys.training import Trained
+
+EXPERIMENT = "recsys"
+STEP_TAG = "recsys.step"
+CODE_TAG = "recsys.code_version"
+DIGEST_TAG = "recsys.dataset_digest"
+ALGORITHM_TAG = "recsys.algorithm"
+DIGEST_SHOWN = 16
+CUSTOMERS_TABLE = "customers"
+FACTS = (
+    "validation_cut",
+    "test_cut",
+    "end",
+    "train_rows",
+    "validation_rows",
+    "test_rows",
+    "validation_customers",
+    "validation_items",
+    "density",
+    "test_cold_customer_share",
+    "test_cold_item_share",
+)
+
+
+@contextmanager
+def step_run(
+    step: str,
+    name: str,
+    parameters: Mapping[str, object],
+    tags: Mapping[str, str] | None = None,
+) -> Iterator[Run]:
+    """Open the MLflow run of one step.
+
+    Inside another step's run it is a child; under `mlflow run` it is the run that MLflow has
+    already made; otherwise a new run in the experiment `recsys` (or MLFLOW_EXPERIMENT_NAME).
+    An exception marks the run FAILED and carries its message as the tag `recsys.error`.
+
+    Args:
+        step: the stage's one word (`ingest`, `als`, `compare`, …), kept as a tag.
+        name: the run's name in the UI.
+        parameters: what the step was asked to do; logged as run parameters.
+        tags: more tags.
+    """
+    active = mlflow.active_run()
+    resumed = active is None and "MLFLOW_RUN_ID" in os.environ
+    if active is None and not resumed and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
+        mlflow.set_experiment(EXPERIMENT)
+    with mlflow.start_run(run_name=None if resumed else name, nested=active is not None) as run:
+        if resumed:
+            mlflow.set_tag("mlflow.runName", name)
+        mlflow.set_tags({STEP_TAG: step, CODE_TAG: code_version(), **(tags or {})})
+        log_parameters(parameters)
+        try:
+            yield run
+        except BaseException as error:
+            mlflow.set_tag("recsys.error", f"{type(error).__name__}: {error}"[:500])
+            raise
+
+
+def log_parameters(parameters: Mapping[str, object]) -> None:
+    """Log parameters, leaving alone those that `mlflow run` has logged already."""
+    run = mlflow.active_run()
+    if run is None:
+        raise RuntimeError("log_parameters needs an open run")
+    known = mlflow.get_run(run.info.run_id).data.params
+    mlflow.log_params({k: v for k, v in parameters.items() if k not in known})
+
+
+@cache
+def code_version() -> str:
+    """Return the git commit (with `+changes` where the tree differs from it), else the version."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return __version__
+    return commit + ("+changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def log_dataset(dataset: Dataset, context: str) -> None:
+    """Log a dataset as the run's input, and its digest, cuts and counts as parameters."""
+    with warnings.catch_warnings():
+        # A local folder fits two of MLflow's source classes; either will do.
+        warnings.simplefilter("ignore", UserWarning)
+        source = resolve_dataset_source(str(dataset.path.absolute()))
+    digest = dataset.digest[:DIGEST_SHOWN]
+    mlflow.log_input(MetaDataset(source, name=dataset.path.name, digest=digest), context=context)
+    mlflow.set_tag(DIGEST_TAG, dataset.digest)
+    log_parameters({"dataset_digest": digest} | {n: dataset.facts[n] for n in FACTS})
+
+
+def log_training(trained: Trained, dataset: Dataset) -> str:
+    """Log a training run: model, metrics, tables, plots, samples, and what to look at.
+
+    Returns:
+        The URI of the logged model.
+    """
+    mlflow.set_tags({ALGORITHM_TAG: trained.algorithm, "recsys.model_digest": trained.digest})
+    example = pd.DataFrame({"customer_id": _first_customers(trained)})
+    model = mlflow.pyfunc.log_model(
+        name="model",
+        loader_module="recsys.serving",
+        data_path=str(trained.model),
+        signature=SIGNATURE,
+        input_example=example,
+        pip_requirements=[f"recsys=={__version__}"],
+        metadata={
+            "algorithm": trained.algorithm,
+            "model_digest": trained.digest,
+            "dataset_digest": dataset.digest,
+        },
+    )
+    for step, values in enumerate(trained.steps, start=1):
+        mlflow.log_metrics({n: _rounded(v) for n, v in values.items()}, step=step)
+    for evaluation in (trained.validation, trained.test):
+        metrics = {name: _rounded(value) for name, value in evaluation.metrics().items()}
+        mlflow.log_metrics(metrics, model_id=model.model_id)
+        mlflow.log_artifacts(str(evaluation.table), f"{CUSTOMERS_TABLE}/{evaluation.window}")
+    test = trained.test
+    mlflow.log_figure(plots.metric_by_k(test), "plots/ndcg_by_k.png")
+    mlflow.log_figure(plots.metric_by_k(test, "recall"), "plots/recall_by_k.png")
+    mlflow.log_figure(plots.popularity_and_recommendations(test), "plots/popularity.png")
+    for name in trained.steps[0] if trained.steps else ():
+        figure = plots.steps([values[name] for values in trained.steps], name)
+        mlflow.log_figure(figure, f"plots/{name}.png")
+    for question in QUESTIONS:
+        table = sample_customers(test, dataset.test, question)
+        mlflow.log_table(table, f"samples/{question}.json")
+    mlflow.set_tag("mlflow.note.content", _note(trained, dataset))
+    return str(model.model_uri)
+
+
+def _first_customers(trained: Trained) -> list[str]:
+    """Return three customers for the model's input example."""
+    customers = pq.ParquetFile(trained.model / files.CUSTOMERS)
+    return [str(i) for i in next(customers.iter_batches(3)).column(0).to_pylist()]
+
+
+def _rounded(value: float) -> float:
+    """Round to six digits, which is what the UI has room for."""
+    return round(float(value), 6)
+
+
+def _note(trained: Trained, dataset: Dataset) -> str:
+    """Write the run's description: what it is, how it did, where to look next."""
+    lines = [
+        f"**{trained.algorithm}** on dataset `{dataset.digest[:DIGEST_SHOWN]}`, "
+        f"fitted on everything before {dataset.facts['test_cut'][:10]}, "
+        f"judged on the {dataset.facts['end_day'] - dataset.facts['test_cut_day']} days after it.",
+        "",
+        "| question | ndcg@10 (95 % interval) | recall@10 | coverage@10 |",
+        "|---|---|---|---|",
+    ]
+    for question in QUESTIONS:
+        means, totals = trained.test.means[question], trained.test.totals[question]
+        ndcg, recall = means["ndcg_at_10"], means["recall_at_10"]
+        lines.append(
+            f"| {question} | {ndcg.mean:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f}) "
+            f"| {recall.mean:.4f} | {totals['coverage_at_10']:.3f} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "*discover*: bought items excluded. *replenish*: bought items allowed. Next: the plots "
+            "and the twenty sample customers under Artifacts, then compare runs on one dataset.",
+        ]
+    )

@@ -1,0 +1,46 @@
+"""Shared fixtures: one Spark session a test session, MLflow state of its own for each test."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from pyspark.sql import SparkSession
+
+from recsys.session import spark_session
+
+REAL_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "online-retail"
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    session = spark_session("tests")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def online_retail() -> Path:
+    """The folder of the real retailer's transactions, which the project does not contain."""
+    if not REAL_DATA.exists():
+        pytest.skip("needs the UCI Online Retail data in ../shared/data/online-retail")
+    return REAL_DATA
+
+
+@pytest.fixture
+def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An empty MLflow store; no run or experiment leaks in or out."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    previous = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    mlflow.create_experiment("recsys", artifact_location=(tmp_path / "artifacts").as_uri())
+    mlflow.set_experiment("recsys")
+    yield uri
+    while mlflow.active_run():
+        mlflow.end_run()
+    mlflow.set_tracking_uri(previous)
