@@ -27,7 +27,7 @@ from recsys.kernels.blocks import Block
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.intervals import Interval, mean_intervals
 from recsys.metrics.ranking import per_customer
-from recsys.scoring import SOURCES, Plan, Ranking, check_k, ids_of, rank_block, read_ids
+from recsys.scoring import MODEL, Plan, Ranking, check_k, ids_of, rank_block, read_ids
 from recsys.session import run_tasks
 from recsys.strategy import Seen
 
@@ -189,9 +189,9 @@ def _judge(
     offsets = pa.array(np.concatenate(([0], np.cumsum(given))), pa.int32())
     places = np.flatnonzero(hits) % hits.shape[1] + 1
     hit_offsets = pa.array(np.concatenate(([0], np.cumsum(hits.sum(axis=1)))), pa.int32())
-    from_model = (ranking.sources[eligible] == SOURCES.index("model")).sum(axis=1)
+    from_model = (ranking.sources[eligible] == MODEL).sum(axis=1)
     columns = {
-        c.CUSTOMER_ID: ids_of(customers, ranking.rows[eligible]),
+        c.CUSTOMER_ID: ids_of(customers, block.start + local[eligible]),
         "question": pa.array([question] * int(eligible.sum()), pa.string()),
         "history": pa.array(np.diff(before.indptr)[eligible], pa.int32()),
         "relevant": pa.array(relevant[eligible], pa.int32()),

@@ -27,7 +27,8 @@ from recsys.models.base import Floats, Hyperparameters, Ints, Scorer, decay
 from recsys.models.trend import scaled, trend_counts
 from recsys.strategy import Seen
 
-SOURCES = ("none", "model", "popularity")
+NONE, MODEL, FOLD_IN, POPULARITY = range(4)
+SOURCES = ("none", "model", "fold_in", "popularity")
 SCORES_A_CHUNK = 16_000_000
 TREND = "trend"
 
@@ -40,15 +41,20 @@ class Plan:
         algorithm: name of the recommender.
         parameters: its hyperparameters, as JSON.
         model: folder of the fitted arrays.
+        known_customers: customers that the fit knew.
         terms: folder with the trend at `history.before`.
         history: what is known of the customers.
+        fit_rows: file of int64 [customers], each customer's row in the fit (known_customers for
+            one that it did not know); None where the history is the fit's own.
     """
 
     algorithm: str
     parameters: str
     model: str
+    known_customers: int
     terms: str
     history: History
+    fit_rows: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +62,11 @@ class Ranking:
     """Ranked items of some customers.
 
     Attributes:
-        rows: [n] the customers' rows.
         items: int64 [n, k], best first, -1 where there are fewer.
         scores: float32 [n, k].
         sources: int8 [n, k], an index into SOURCES.
     """
 
-    rows: Ints
     items: Ints
     scores: Floats
     sources: NDArray[np.int8]
@@ -73,8 +77,10 @@ def plan_scoring(
     algorithm: str,
     parameters: Hyperparameters,
     model: Path,
+    known_customers: int,
     history: History,
     terms: Path,
+    fit_rows: Path | None = None,
 ) -> Plan:
     """Compute the trend at the history's cut and put together what tasks need.
 
@@ -83,8 +89,10 @@ def plan_scoring(
         algorithm: name of the recommender.
         parameters: its hyperparameters.
         model: folder of the fitted arrays.
+        known_customers: customers that the fit knew.
         history: what is known of the customers.
         terms: folder to write the trend to.
+        fit_rows: see `Plan`.
     """
     terms.mkdir(parents=True, exist_ok=True)
     counts = trend_counts(spark, history, parameters.trend_days)
@@ -93,8 +101,10 @@ def plan_scoring(
         algorithm,
         parameters.model_dump_json(),
         str(model),
+        known_customers,
         str(terms),
         history,
+        str(fit_rows) if fit_rows else None,
     )
 
 
@@ -107,8 +117,10 @@ class Ranker:
         parameters: Hyperparameters,
         trend: Floats,
         item_ids: NDArray[np.str_],
+        known_customers: int,
     ) -> None:
         self.scorer, self.parameters, self.trend = scorer, parameters, trend
+        self.known_customers = known_customers
         self.prior = trend ** np.float32(parameters.trend_power)
         self.tie_order = np.empty(len(item_ids), dtype=np.int64)
         self.tie_order[np.argsort(item_ids)] = np.arange(len(item_ids))
@@ -153,7 +165,8 @@ class Ranker:
             scores[own] = np.where(silent, 0, scores[own])
             scores[own] += np.float32(self.parameters.own_weight) * purchases.data
         items, values = top_k(scores, k, self.tie_order)
-        sources = np.where(items >= 0, 1, 0).astype(np.int8)
+        source = np.where(rows < self.known_customers, MODEL, FOLD_IN)[:, None]
+        sources = np.where(items >= 0, source, NONE).astype(np.int8)
         short = np.flatnonzero(items[:, -1] < 0)
         if len(short):
             filler = np.repeat(self.trend[None, :], len(short), axis=0)
@@ -163,7 +176,7 @@ class Ranker:
             filler[given_row, items[short][given_row, given_place]] = -np.inf
             more, more_values = top_k(filler, k, self.tie_order)
             _append(items, values, sources, short, more, more_values)
-        return Ranking(rows, items, values, sources)
+        return Ranking(items, values, sources)
 
 
 def _append(
@@ -182,7 +195,7 @@ def _append(
     target = (short[row], place[row, column])
     items[target] = more[row, column]
     values[target] = more_values[row, column]
-    sources[target] = SOURCES.index("popularity")
+    sources[target] = POPULARITY
 
 
 @lru_cache(maxsize=4)
@@ -195,6 +208,7 @@ def open_ranker(plan: Plan) -> Ranker:
         parameters,
         np.asarray(arrays.read(Path(plan.terms), TREND)),
         read_ids(plan.history.tables, "items", c.ITEM_ID, plan.history.items),
+        plan.known_customers,
     )
 
 
@@ -218,12 +232,14 @@ def rank_block(
     weights = parameters.matrix(block, history.before, history.items)
     decayed = decay(block.days, history.before, parameters.repeat_half_life_days)
     purchases = block.matrix(decayed, history.items)
+    fit_rows = np.load(plan.fit_rows, mmap_mode="r") if plan.fit_rows else None
     chosen = np.flatnonzero(wanted)
     size = max(1, SCORES_A_CHUNK // max(1, history.items))
     for first in range(0, len(chosen), size):
         local = chosen[first : first + size]
         rows = local + block.start
-        yield local, ranker.rank(rows, weights[local], purchases[local], k, policies)
+        fitted = rows if fit_rows is None else np.asarray(fit_rows[rows])
+        yield local, ranker.rank(fitted, weights[local], purchases[local], k, policies)
 
 
 @lru_cache(maxsize=8)

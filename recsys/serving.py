@@ -63,6 +63,7 @@ class RecommenderModel:
             self.header.parameters,
             items["trend"].to_numpy(),
             self.items,
+            self.header.customers,
         )
 
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:

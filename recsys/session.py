@@ -30,6 +30,7 @@ SETTINGS = {
     "spark.decommission.enabled": "true",
     "spark.storage.decommission.enabled": "true",
 }
+LOG_SETTINGS = f"-Dlog4j2.configurationFile={(ROOT / 'recsys' / 'log4j2.properties').as_uri()}"
 LOCAL_SETTINGS = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 
 
@@ -53,6 +54,7 @@ def spark_session(name: str = "recsys") -> SparkSession:
     builder = (
         SparkSession.builder.appName(name)
         .master(master)
+        .config("spark.driver.extraJavaOptions", LOG_SETTINGS)
         .config("spark.driver.memory", os.environ.get("SPARK_DRIVER_MEMORY", "3g"))
     )
     for key, value in (SETTINGS | (LOCAL_SETTINGS if master.startswith("local") else {})).items():

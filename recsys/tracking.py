@@ -1,5 +1,6 @@
 """The one place that logs MLflow runs: what a run carries, and how it reads in the UI."""
 
+import logging
 import os
 import subprocess
 import warnings
@@ -22,12 +23,14 @@ from recsys.samples import sample_customers
 from recsys.serving import SIGNATURE
 from recsys.session import ROOT
 from recsys.training import Trained
+from recsys.view import describe_experiment
 
 EXPERIMENT = "recsys"
 STEP_TAG = "recsys.step"
 CODE_TAG = "recsys.code_version"
 DIGEST_TAG = "recsys.dataset_digest"
 ALGORITHM_TAG = "recsys.algorithm"
+MODEL_DIGEST_TAG = "recsys.model_digest"
 DIGEST_SHOWN = 16
 CUSTOMERS_TABLE = "customers"
 FACTS = (
@@ -43,6 +46,9 @@ FACTS = (
     "test_cold_customer_share",
     "test_cold_item_share",
 )
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 @contextmanager
@@ -71,6 +77,7 @@ def step_run(
     with mlflow.start_run(run_name=None if resumed else name, nested=active is not None) as run:
         if resumed:
             mlflow.set_tag("mlflow.runName", name)
+        describe_experiment(run.info.experiment_id)
         mlflow.set_tags({STEP_TAG: step, CODE_TAG: code_version(), **(tags or {})})
         log_parameters(parameters)
         try:
@@ -124,7 +131,7 @@ def log_training(trained: Trained, dataset: Dataset) -> str:
     Returns:
         The URI of the logged model.
     """
-    mlflow.set_tags({ALGORITHM_TAG: trained.algorithm, "recsys.model_digest": trained.digest})
+    mlflow.set_tags({ALGORITHM_TAG: trained.algorithm, MODEL_DIGEST_TAG: trained.digest})
     example = pd.DataFrame({"customer_id": _first_customers(trained)})
     model = mlflow.pyfunc.log_model(
         name="model",

@@ -81,7 +81,7 @@ def _fit_and_judge(
         fitted, terms = Path(scratch) / "fitted", Path(scratch) / "terms"
         fitted.mkdir()
         steps = ALGORITHMS[algorithm](parameters).fit(spark, history, fitted)
-        plan = plan_scoring(spark, algorithm, parameters, fitted, history, terms)
+        plan = plan_scoring(spark, algorithm, parameters, fitted, history.customers, history, terms)
         evaluation = evaluate(spark, plan, fold, folder / "customers" / fold.name)
         if save_to:
             header = files.Header(

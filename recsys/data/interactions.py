@@ -3,7 +3,9 @@
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow.dataset as ds
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -77,7 +79,7 @@ def ingest(
             _check(report, mapping, now)
         with stage("write interactions, items, quarantine"):
             _write(judged, folder, mapping)
-            _check_sum(spark, folder, report)
+            _check_sum(folder, report)
         shutil.rmtree(work)
         (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
     return report
@@ -111,64 +113,73 @@ def items(judged: DataFrame, mapping: Mapping) -> DataFrame:
 
 def _report(judged: DataFrame, source: str, mapping: Mapping, files: list[str]) -> IngestReport:
     """Count what was judged."""
-    found = judged.select(F.explode(c.REASONS).alias("reason")).groupBy("reason").count().collect()
-    counted = {row["reason"]: row["count"] for row in found}
-    reasons = {reason: counted[reason] for reason in Reason if reason in counted}
-    rows_in = judged.count()
+    rows, customers = _count_rows(judged), _count_customers(judged, mapping)
+    rows_in, kept = rows["rows"], rows["accepted"]
+    reasons = {reason: rows[reason] for reason in Reason if rows[reason]}
     if rows_in == 0:
         raise DataError(f"{source} has a header but no rows: give files with transactions.")
-    sound = judged.where(F.size(c.REASONS) == 0)
-    by_customer = sound.groupBy(c.CUSTOMER_ID).agg(
-        F.count("*").alias("rows"),
-        F.min(c.TIMESTAMP).alias("first"),
-        F.max(c.TIMESTAMP).alias("last"),
-    )
-    known = F.col(c.CUSTOMER_ID).isNotNull()
-    heavy = known & (F.col("rows") > mapping.heavy_customer_rows)
-    facts = by_customer.agg(
-        F.sum("rows").alias("rows"),
-        F.sum(F.when(~known, F.col("rows")).otherwise(0)).alias("guests"),
-        F.count_if(known).alias("customers"),
-        F.count_if(heavy).alias("heavy"),
-        F.sum(F.when(heavy, F.col("rows")).otherwise(0)).alias("heavy_rows"),
-        # As text: a driver in another time zone must not shift them.
-        F.min("first").cast("string").alias("first"),
-        F.max("last").cast("string").alias("last"),
-    ).first()
-    if facts is None or not facts["rows"]:
+    if kept == 0:
         worst = max(reasons, key=lambda reason: reasons[reason])
         raise DataError(
             f"all {rows_in:,} rows of {source} would be quarantined, most as {worst}: "
             "check that the mapping fits this source."
         )
-    totals = judged.agg(
-        F.sum(NETTED).alias("netted"),
-        F.count_distinct(F.when(F.size(c.REASONS) == 0, F.col(c.ITEM_ID))).alias("items"),
-    ).first()
-    rows = facts["rows"]
     return IngestReport(
         source=source,
         files=tuple(files),
         mapping_version=mapping.version,
         mapping_digest=mapping.digest,
         rows_in=rows_in,
-        rows_accepted=rows,
-        rows_quarantined=rows_in - rows,
+        rows_accepted=kept,
+        rows_quarantined=rows_in - kept,
         reasons=reasons,
-        customers=facts["customers"],
-        items=totals["items"] if totals else 0,
-        guest_share=facts["guests"] / rows,
-        first=datetime.fromisoformat(facts["first"]).replace(tzinfo=UTC),
-        last=datetime.fromisoformat(facts["last"]).replace(tzinfo=UTC),
-        units_netted=(totals["netted"] if totals else 0.0) or 0.0,
-        heavy_customers=facts["heavy"],
-        heavy_share=facts["heavy_rows"] / rows,
+        customers=customers["customers"],
+        items=rows["items"],
+        guest_share=rows["guests"] / kept,
+        first=datetime.fromisoformat(rows["first"]).replace(tzinfo=UTC),
+        last=datetime.fromisoformat(rows["last"]).replace(tzinfo=UTC),
+        units_netted=rows["netted"],
+        heavy_customers=customers["heavy"],
+        heavy_share=customers["heavy_rows"] / kept,
         warnings=tuple(
             f"{reason}: {count:,} rows, {count / rows_in:.1%} of all"
             for reason, count in reasons.items()
             if count / rows_in > mapping.warn_share
         ),
     )
+
+
+def _count_rows(judged: DataFrame) -> dict[str, Any]:
+    """Count rows and reasons, all in one pass."""
+    sound = F.size(c.REASONS) == 0
+    counts = judged.agg(
+        F.count("*").alias("rows"),
+        F.count_if(sound).alias("accepted"),
+        F.count_if(sound & F.col(c.CUSTOMER_ID).isNull()).alias("guests"),
+        F.count_distinct(F.when(sound, F.col(c.ITEM_ID))).alias("items"),
+        # As text: a driver in another time zone must not shift them.
+        F.min(F.when(sound, F.col(c.TIMESTAMP))).cast("string").alias("first"),
+        F.max(F.when(sound, F.col(c.TIMESTAMP))).cast("string").alias("last"),
+        F.sum(NETTED).alias("netted"),
+        *[F.count_if(F.array_contains(c.REASONS, str(r))).alias(r) for r in Reason],
+    )
+    return counts.collect()[0].asDict()
+
+
+def _count_customers(judged: DataFrame, mapping: Mapping) -> dict[str, Any]:
+    """Count customers, and the rows of those who buy more than a household does."""
+    sound = judged.where((F.size(c.REASONS) == 0) & F.col(c.CUSTOMER_ID).isNotNull())
+    heavy = F.col("count") > mapping.heavy_customer_rows
+    counts = (
+        sound.groupBy(c.CUSTOMER_ID)
+        .count()
+        .agg(
+            F.count("*").alias("customers"),
+            F.count_if(heavy).alias("heavy"),
+            F.coalesce(F.sum(F.when(heavy, F.col("count"))), F.lit(0)).alias("heavy_rows"),
+        )
+    )
+    return counts.collect()[0].asDict()
 
 
 def _check(report: IngestReport, mapping: Mapping, now: datetime) -> None:
@@ -199,10 +210,9 @@ def _write(judged: DataFrame, folder: Path, mapping: Mapping) -> None:
     refused.sortWithinPartitions(*refused.columns).write.parquet(str(folder / "quarantine"))
 
 
-def _check_sum(spark: SparkSession, folder: Path, report: IngestReport) -> None:
+def _check_sum(folder: Path, report: IngestReport) -> None:
     """Count the written tables again: in = accepted + quarantined, exactly."""
-    kept = spark.read.parquet(str(folder / "interactions")).count()
-    refused = spark.read.parquet(str(folder / "quarantine")).count()
+    kept, refused = (ds.dataset(folder / n).count_rows() for n in ("interactions", "quarantine"))
     if (kept, refused) != (report.rows_accepted, report.rows_quarantined):
         raise DataError(
             f"{report.rows_in} rows were read but {kept} accepted and {refused} quarantined: "

@@ -1,6 +1,7 @@
 """What the simulated customers do: baskets, repeat purchases and returns, as arrays."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -136,7 +137,7 @@ def _lines(
     bounds = np.searchsorted(week[order], np.arange(week.max() + 2))
     mixture = np.cumsum(market.tastes, axis=1)
     count = len(market.launch)
-    for w, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for w, (start, end) in enumerate(pairwise(bounds)):
         chosen = order[start:end]
         taste = _taste(mixture, baskets.taste[basket[chosen]], rng)
         # One search for all tastes: taste t's cumulated shares lie between t and t + 1.
@@ -149,7 +150,7 @@ def _lines(
 def _taste(mixture: Floats, who: Ints, rng: np.random.Generator) -> Ints:
     """Draw one taste a row from its shopper's mixture."""
     drawn = (mixture[who] < rng.random((len(who), 1))).sum(axis=1)
-    return np.minimum(drawn, mixture.shape[1] - 1)
+    return np.asarray(np.minimum(drawn, mixture.shape[1] - 1))
 
 
 def _distinct(basket: Ints, item: Ints, count: int) -> tuple[Ints, Ints]:

@@ -1,12 +1,13 @@
-"""Replace a whole folder: readers see the former one or the complete new one."""
+"""Write a folder as a whole: readers see the former result or the complete new one."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 from recsys.errors import UsageError
+from recsys.storage import replace_folder
 
 
 @contextmanager
@@ -28,25 +29,19 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
             f"{folder} holds something else (it has no {marker}): "
             "choose another output, or empty it yourself."
         )
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise UsageError(
-            f"{folder} cannot be written ({error.strerror}): choose another."
+            f"{folder} cannot be written ({error.strerror}): choose another output."
         ) from None
     try:
+        fresh.chmod(0o755)
         yield fresh
-        if folder.exists():
-            folder.rename(former)
-        fresh.rename(folder)
+        replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        if former.exists() and not folder.exists():
-            former.rename(folder)
-        shutil.rmtree(former, ignore_errors=True)
 
 
 def _replaceable(folder: Path, marker: str) -> bool:

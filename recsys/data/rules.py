@@ -53,35 +53,26 @@ def normalise(rows: DataFrame, binding: Binding, mapping: Mapping) -> DataFrame:
 
 
 def _texts(rows: DataFrame, binding: Binding, mapping: Mapping) -> DataFrame:
-    """Add `texts`, the normalised source columns; all null in a malformed row.
-
-    Each step is a select of its own, so that Spark computes a value once and not at every use.
-    """
+    """Add `texts`, the normalised source columns (all null in a malformed row), and `broken`."""
     names = _fields(rows)
     joined = F.concat_ws(" ", *[F.col(SOURCE)[name] for name in names])
     # Nearly all rows are plain: one look spares them the costly steps.
     odd = joined.rlike("[^ -~]")
-    trimmed = [_clean(F.col(SOURCE)[name]).alias(name) for name in names]
 
     def known(name: str) -> Column:
-        text = F.col(TEXTS)[name]
+        text = _clean(F.col(SOURCE)[name])
         given = F.when(F.col(LINE).isNull() & ~text.isin("", *mapping.null_values), text)
         if name == binding[c.CUSTOMER_ID]:
-            number = F.regexp_replace(given, r"^(\d+)\.0+$", "$1")
-            return F.when(F.contains(given, F.lit(".")), number).otherwise(given)
+            return F.regexp_replace(given, r"^(\d+)\.0+$", "$1")
         if name == binding[c.ITEM_ID] and mapping.upper_case_item_ids:
             return F.upper(given)
         return given
 
-    return (
-        rows.select(SOURCE, LINE, odd.alias(ODD))
-        .select(SOURCE, LINE, ODD, F.struct(*trimmed).alias(TEXTS))
-        .select(
-            SOURCE,
-            LINE,
-            F.when(F.col(ODD), joined.rlike(BROKEN_CHARACTERS)).otherwise(False).alias(BROKEN),
-            F.struct(*[known(name).alias(name) for name in names]).alias(TEXTS),
-        )
+    return rows.select(SOURCE, LINE, odd.alias(ODD)).select(
+        SOURCE,
+        LINE,
+        F.when(F.col(ODD), joined.rlike(BROKEN_CHARACTERS)).otherwise(False).alias(BROKEN),
+        F.struct(*[known(name).alias(name) for name in names]).alias(TEXTS),
     )
 
 
@@ -101,31 +92,25 @@ def judge_rows(rows: DataFrame, mapping: Mapping, now: datetime) -> DataFrame:
     non_product = item.isin(*mapping.non_product_ids)
     if mapping.non_product_pattern:
         non_product |= item.rlike(mapping.non_product_pattern)
+    whole = F.col(LINE).isNull()
+    # In a malformed row all is null, which no comparison holds for.
     rules = {
-        Reason.BAD_ENCODING: F.col(BROKEN),
-        Reason.MISSING_ITEM_ID: item.isNull(),
-        Reason.MISSING_BASKET_ID: F.col(c.BASKET_ID).isNull(),
+        Reason.MALFORMED_ROW: ~whole,
+        Reason.BAD_ENCODING: whole & F.col(BROKEN),
+        Reason.MISSING_ITEM_ID: whole & item.isNull(),
+        Reason.MISSING_BASKET_ID: whole & F.col(c.BASKET_ID).isNull(),
         Reason.NON_PRODUCT: non_product,
-        Reason.BAD_NUMBER: quantity.isNull() | price.isNull(),
+        Reason.BAD_NUMBER: whole & (quantity.isNull() | price.isNull()),
         Reason.ZERO_QUANTITY: quantity == 0,
         Reason.NEGATIVE_QUANTITY: (quantity < 0) & ~F.col(IS_RETURN),
         Reason.ABSURD_QUANTITY: F.abs(quantity) > mapping.max_quantity,
         Reason.ZERO_OR_NEGATIVE_PRICE: price <= 0,
         Reason.ABSURD_PRICE: price > mapping.max_unit_price,
-        Reason.BAD_TIMESTAMP: timestamp.isNull(),
+        Reason.BAD_TIMESTAMP: whole & timestamp.isNull(),
         Reason.ANCIENT_TIMESTAMP: timestamp < F.lit(start),
         Reason.FUTURE_TIMESTAMP: timestamp >= F.lit(end),
     }
-    malformed = F.array(F.lit(str(Reason.MALFORMED_ROW)))
-    found = F.when(F.col(LINE).isNotNull(), malformed).otherwise(_reasons(rules))
-    # Without a customer there is no sale to match.
-    unmatched = F.col(IS_RETURN) & F.col(c.CUSTOMER_ID).isNull() & (F.size("found") == 0)
-    alone = F.when(unmatched, F.array(F.lit(str(Reason.UNMATCHED_RETURN))))
-    return (
-        rows.withColumn("found", found)
-        .withColumn(c.REASONS, alone.otherwise(F.col("found")))
-        .select(*rows.columns, c.REASONS)
-    )
+    return rows.select("*", _reasons(rules).alias(c.REASONS))
 
 
 def settle(rows: DataFrame) -> DataFrame:
@@ -134,6 +119,7 @@ def settle(rows: DataFrame) -> DataFrame:
     Only rows that have a twin, or whose customer returned the item, pass through the windows:
     so few that their keys travel to the rows, and not the rows to each other.
     """
+    rows = refuse_guest_returns(rows)
     twin = rows.groupBy(KEY).agg(F.count("*").alias("n")).where("n > 1").select(KEY, _yes("twin"))
     returned = rows.where((F.size(c.REASONS) == 0) & F.col(IS_RETURN))
     returned = returned.select(c.CUSTOMER_ID, c.ITEM_ID).distinct()
@@ -143,6 +129,15 @@ def settle(rows: DataFrame) -> DataFrame:
     alone = F.col("twin").isNull() & F.col("returned").isNull()
     judged = net_returns(judge_duplicates(flagged.where(~alone)))
     return flagged.where(alone).withColumn(NETTED, F.lit(0.0)).select(judged.columns).union(judged)
+
+
+def refuse_guest_returns(rows: DataFrame) -> DataFrame:
+    """Add the reason of a return that cannot be matched because nobody knows whose it is."""
+    sound = F.size(c.REASONS) == 0
+    guest = sound & F.col(IS_RETURN) & F.col(c.CUSTOMER_ID).isNull()
+    others = [name for name in rows.columns if name != c.REASONS]
+    unmatched = F.concat(c.REASONS, _reasons({Reason.UNMATCHED_RETURN: guest}))
+    return rows.select(*others, unmatched.alias(c.REASONS))
 
 
 def judge_duplicates(rows: DataFrame) -> DataFrame:
@@ -225,9 +220,8 @@ def _clean(text: Column) -> Column:
 
 
 def _number(text: Column) -> Column:
-    """Read a number; null where it is none, or not finite."""
-    number = F.when(text.rlike(NUMBER), text.try_cast("double"))
-    return F.when(F.abs(number) < float("inf"), number)
+    """Read a number; null where it is none."""
+    return F.when(text.rlike(NUMBER), text.try_cast("double"))
 
 
 def _timestamp(text: Column, mapping: Mapping) -> Column:

@@ -85,7 +85,7 @@ def simulate(config: SimulateConfig) -> Simulation:
             output=Path(config.output),
             rows=rows,
             guest_rows=int((purchases.customer < 0).sum()),
-            planted=spoilt | purchases.planted,
+            planted={reason: n for reason, n in (spoilt | purchases.planted).items() if n},
             digest=_digest(folder),
         )
         _describe(config, result, folder / MARKER)

@@ -130,7 +130,8 @@ def _paths(source: str) -> list[Path]:
                 f"{source} must end in .csv, .csv.gz or .parquet: rename or export it."
             )
         return [place]
-    found = [path for path in map(Path, glob(source, recursive=True)) if _is_data(path)]
+    # Path.glob takes no absolute pattern.
+    found = [path for path in map(Path, glob(source, recursive=True)) if _is_data(path)]  # noqa: PTH207
     if not found:
         raise UsageError(f"{source} does not exist: give a file, a folder, or a glob in quotes.")
     return sorted(found)

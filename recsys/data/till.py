@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from recsys.data.market import DEPARTMENTS, REGIONS, Ints, Market
+from recsys.data.market import DEPARTMENTS, REGIONS, STORES, Ints, Market
 from recsys.data.purchases import Purchases
 from recsys.data.reasons import Reason
 
@@ -53,7 +53,7 @@ class Till:
         self.department = pa.array([DEPARTMENTS[d][0] for d in market.department])
         pence = np.stack([market.pence, np.rint(market.pence * PROMOTION)], axis=1).ravel()
         self.price = pa.array([f"{p // 100:.0f}.{p % 100:02.0f}" for p in pence])
-        stores = np.arange(int(market.store.max()) + 1)
+        stores = np.arange(STORES)
         self.store = _numbers(stores + 1, 3)
         self.region = pa.array([REGIONS[s % len(REGIONS)] for s in stores])
 

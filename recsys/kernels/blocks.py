@@ -147,10 +147,13 @@ class Blocks:
                 table = pa.ipc.open_file(source).read_all()
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{file} cannot be read ({error}): run prepare again.") from None
-        lists = {name: table[name].chunk(0) for name in table.column_names}
+        foreign = DataError(f"{file} does not belong to this dataset: run prepare again.")
+        if table.column_names != list(LISTS) or len(table) != stop - start:
+            raise foreign
+        lists = {name: table[name].chunk(0) for name in LISTS}
         columns = lists["columns"]
-        if len(columns) != stop - start or len(columns.values) != self.events[number]:
-            raise DataError(f"{file} does not belong to this dataset: run prepare again.")
+        if len(columns.values) != self.events[number]:
+            raise foreign
         return Block(
             start,
             columns.offsets.to_numpy().astype(np.int64),

@@ -1,6 +1,7 @@
 """Item-item similarity of a block of items against all, each item's strongest neighbours kept.
 
-With R the weighted matrix (rows: customers and guests' baskets), c_ij = (RᵀR)_ij and n_i = c_ii:
+With R the weighted matrix (rows: customers and guests' baskets, those without an item left out),
+c_ij = (RᵀR)_ij and n_i = c_ii:
 
 cosine   c_ij / (√n_i √n_j + shrink)
 jaccard  c_ij / (n_i + n_j - c_ij + shrink)          (R binary)
@@ -59,7 +60,7 @@ def neighbours_of(
     Args:
         block: float32 CSR [block's items, rows], the block's columns of `matrix`, transposed.
         matrix: float32 CSR [rows, items].
-        norms: [items], `squared_norms(matrix)`.
+        norms: [items], n_i: the squared length of each column of `matrix`.
         start: index of the block's first item.
         similarity: its name.
         shrink: pulls similarities that rest on few rows towards 0.
@@ -71,6 +72,8 @@ def neighbours_of(
     """
     found = np.full((block.shape[0], count), -1, dtype=np.int32)
     strength = np.zeros((block.shape[0], count), dtype=np.float32)
+    # A row that is empty so far belongs to a customer of a later window: it must not count.
+    filled = int((np.diff(matrix.indptr) > 0).sum())
     # A product of sparse matrices may fill up: bound the items multiplied at once.
     chunk = max(1, CELLS_A_CHUNK // matrix.shape[1])
     for first in range(0, block.shape[0], chunk):
@@ -83,7 +86,7 @@ def neighbours_of(
             norms[column],
             similarity,
             shrink,
-            matrix.shape[0],
+            filled,
         )
         keep = (column != start + first + row) & (values > 0)
         row, column, values = row[keep], column[keep], values[keep].astype(np.float32)

@@ -84,24 +84,21 @@ class Als(Recommender):
         first = kernel.start_factors(history.items, parameters.factors, parameters.seed)
         arrays.write(work, f"{ITEMS}-0", first)
         pairs = float(history.customers) * history.items
-        losses = []
+        losses: list[float] = []
         progress = Counter("als iteration", parameters.iterations)
         for iteration in range(parameters.iterations):
             turn = iteration % 2
-            _half(spark, customers, items, turn, turn, parameters, work)
+            before = _half(spark, customers, items, turn, turn, parameters, work, measure=True)
+            losses.append(_checked(before / pairs))
             _half(spark, items, customers, turn, 1 - turn, parameters, work)
-            loss = _loss(spark, customers, items, 1 - turn, parameters.regularization, work)
-            losses.append({"loss": loss / pairs})
-            progress.show(iteration + 1, f"loss {loss / pairs:.6f}")
-            if not np.isfinite(loss):
-                raise ModelError(
-                    "ALS diverged (its loss is not a number): raise regularization or lower alpha."
-                )
+            progress.show(iteration + 1, f"loss {losses[-1]:.6f}")
         last = parameters.iterations % 2
+        losses.append(_checked(_loss(spark, customers, items, last, parameters, work) / pairs))
         for side in (customers, items):
             (work / f"{side.name}-{last}.npy").rename(folder / f"{side.name}.npy")
         shutil.rmtree(work)
-        return losses
+        # The first loss is that of the start.
+        return [{"loss": loss} for loss in losses[1:]]
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:
         """Return the scorer over the two factor arrays."""
@@ -116,7 +113,8 @@ def _half(
     other_turn: int,
     parameters: AlsParameters,
     work: Path,
-) -> None:
+    measure: bool = False,
+) -> float:
     """Solve one side with the other held fixed: read file `turn`, write the other file of the two.
 
     Args:
@@ -127,26 +125,31 @@ def _half(
         other_turn: which of the two files holds the other side's factors.
         parameters: of the fit.
         work: folder of confidences and factors.
+        measure: also sum up the loss of the factors that are read, while they are at hand.
+
+    Returns:
+        The loss, 0 where it is not measured.
     """
+    regularization = parameters.regularization
 
-    def task(number: int) -> None:
+    def task(number: int) -> float:
         start, stop = side.blocks.bounds(number)
+        confidence = _read_confidences(work, side, number)
         own = arrays.read(work, f"{side.name}-{turn}")[start : min(stop, side.rows)]
-        solved = kernel.solve(
-            _read_confidences(work, side, number),
-            own,
-            arrays.read(work, f"{other.name}-{other_turn}"),
-            parameters.regularization,
-        )
+        fixed = arrays.read(work, f"{other.name}-{other_turn}")
+        solved = kernel.solve(confidence, own, fixed, regularization)
         arrays.write_rows(work, f"{side.name}-{1 - turn}", start, solved)
+        return kernel.loss(confidence, own, fixed, regularization) if measure else 0.0
 
-    run_tasks(spark, task, side.blocks.covering(side.rows))
+    shares = run_tasks(spark, task, side.blocks.covering(side.rows))
+    return sum(shares) + _norm(work, other, other_turn, regularization) if measure else 0.0
 
 
 def _loss(
-    spark: SparkSession, side: Side, other: Side, turn: int, regularization: float, work: Path
+    spark: SparkSession, side: Side, other: Side, turn: int, parameters: AlsParameters, work: Path
 ) -> float:
     """Sum up the loss over the blocks of one side."""
+    regularization = parameters.regularization
 
     def task(number: int) -> float:
         start, stop = side.blocks.bounds(number)
@@ -155,8 +158,22 @@ def _loss(
         return kernel.loss(_read_confidences(work, side, number), own, fixed, regularization)
 
     shares = run_tasks(spark, task, side.blocks.covering(side.rows))
-    fixed = arrays.read(work, f"{other.name}-{turn}")
-    return sum(shares) + regularization * float(np.einsum("if,if->", fixed, fixed))
+    return sum(shares) + _norm(work, other, turn, regularization)
+
+
+def _norm(work: Path, side: Side, turn: int, regularization: float) -> float:
+    """Return λ Σ|y|² of one side, which no block's share of the loss holds."""
+    factors = arrays.read(work, f"{side.name}-{turn}")
+    return regularization * float(np.einsum("if,if->", factors, factors, dtype=np.float64))
+
+
+def _checked(loss: float) -> float:
+    """Return a loss; raises ModelError where the fit has diverged."""
+    if not np.isfinite(loss):
+        raise ModelError(
+            "ALS diverged (its loss is not a number): raise regularization or lower alpha."
+        )
+    return loss
 
 
 def _write_confidences(

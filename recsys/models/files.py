@@ -1,8 +1,8 @@
 """A saved model: plain data, a manifest with each file's SHA-256, nothing that can run.
 
 model.json                algorithm, hyperparameters, dataset digest, cut, versions, shapes
-items.parquet             item_id, trend; in index order
-customers.parquet         customer_id; in index order
+items.parquet             item (its row in the arrays), item_id, trend
+customers.parquet         customer (its row in the arrays), customer_id
 <array>.parquet           one a fitted array, such as item_factors; a row a row
 manifest.json             files, bytes, SHA-256; its own digest is the model's digest
 """
@@ -74,9 +74,10 @@ def save(fitted: Path, header: Header, history: History, trend: NDArray[Any], fo
     for name, array in arrays.read_all(fitted).items():
         _write_array(array, folder / f"{name}.parquet")
         shapes[name] = list(array.shape)
-    items = _ids(history, "items", c.ITEM_ID, history.items)
+    items = _ids(history, "items", [c.ITEM, c.ITEM_ID], history.items)
     _write_table(items.append_column("trend", pa.array(trend)), folder / ITEMS)
-    _write_table(_ids(history, "customers", c.CUSTOMER_ID, history.customers), folder / CUSTOMERS)
+    customers = _ids(history, "customers", [c.CUSTOMER, c.CUSTOMER_ID], history.customers)
+    _write_table(customers, folder / CUSTOMERS)
     description = {
         "format": FORMAT,
         "algorithm": header.algorithm,
@@ -178,9 +179,9 @@ def _manifest_bytes(folder: Path) -> bytes:
         raise ModelError(f"{folder} is not a saved model (no {MANIFEST}).") from None
 
 
-def _ids(history: History, table: str, column: str, count: int) -> pa.Table:
-    """Read ids in index order."""
-    return pq.read_table(Path(history.tables) / table, columns=[column]).slice(0, count)
+def _ids(history: History, table: str, columns: list[str], count: int) -> pa.Table:
+    """Read the first ids with their index."""
+    return pq.read_table(Path(history.tables) / table, columns=columns).slice(0, count)
 
 
 def _write_table(table: pa.Table, file: Path) -> None:

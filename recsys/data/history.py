@@ -1,0 +1,126 @@
+"""The newest interactions as a model sees them: its items, and every customer there is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, Row, SparkSession, Window
+from pyspark.sql import functions as F
+
+from recsys import columns as c
+from recsys.data.dataset import History
+from recsys.data.packing import guest_baskets, pack_lines, to_lines, transposed, with_guests
+from recsys.errors import ModelError
+from recsys.kernels.blocks import block_size
+
+FEWEST_KNOWN = 0.5
+
+
+@dataclass(frozen=True)
+class NewestHistory:
+    """What a fitted model can use of the newest interactions.
+
+    Attributes:
+        history: packed; rows are the customers of the interactions, columns the model's items.
+        fit_rows: file of int64 [customers], each customer's row in the fit.
+        known_share: share of the interactions that concern items which the model knows.
+        new_customers: customers that the fit did not know.
+    """
+
+    history: History
+    fit_rows: Path
+    known_share: float
+    new_customers: int
+
+
+def pack_newest(
+    spark: SparkSession,
+    interactions: DataFrame,
+    items: Path,
+    customers: Path,
+    known_customers: int,
+    folder: Path,
+) -> NewestHistory:
+    """Index and pack interactions with a saved model's ids.
+
+    Args:
+        spark: the session.
+        interactions: the contract's columns.
+        items: the model's table of items.
+        customers: the model's table of customers.
+        known_customers: how many customers the fit knew.
+        folder: an empty folder to write to.
+
+    Raises:
+        ModelError: the model knows less than half of what was bought: it belongs to other data.
+    """
+    tables = folder / "tables"
+    known_items = spark.read.parquet(str(items)).select(c.ITEM_ID, c.ITEM)
+    _index_customers(spark, interactions, customers, known_customers, tables / "customers")
+    known_items.orderBy(c.ITEM).coalesce(1).write.parquet(str(tables / "items"))
+    indexed = spark.read.parquet(str(tables / "customers"))
+    rows = (
+        interactions.withColumn(c.DAY, F.unix_date(F.to_date(c.TIMESTAMP)))
+        .join(known_items, c.ITEM_ID, "left")
+        .join(indexed.select(c.CUSTOMER_ID, c.CUSTOMER), c.CUSTOMER_ID, "left")
+    )
+    rows.write.parquet(str(folder / "interactions"))
+    rows = spark.read.parquet(str(folder / "interactions"))
+    facts = rows.agg(
+        F.count("*").alias("rows"), F.count(c.ITEM).alias("known"), F.max(c.DAY).alias("last")
+    ).collect()[0]
+    known_share = facts["known"] / max(facts["rows"], 1)
+    if known_share < FEWEST_KNOWN:
+        raise ModelError(
+            f"The model knows only {known_share:.0%} of what was bought in these interactions: "
+            "it was trained on other data. Give the interactions of the same retailer, or train "
+            "on these."
+        )
+    fit_rows = np.array(pq.read_table(tables / "customers", columns=["fit_row"])["fit_row"])
+    np.save(folder / "fit_rows.npy", fit_rows.astype(np.int64), allow_pickle=False)
+    history = _pack(rows.where(F.col(c.ITEM).isNotNull()), facts, len(fit_rows), items, folder)
+    new = int((fit_rows >= known_customers).sum())
+    return NewestHistory(history, folder / "fit_rows.npy", known_share, new)
+
+
+def _index_customers(
+    spark: SparkSession,
+    interactions: DataFrame,
+    customers: Path,
+    known_customers: int,
+    target: Path,
+) -> None:
+    """Number the customers of the interactions by id, each with its row in the fit."""
+    known = spark.read.parquet(str(customers)).select(
+        c.CUSTOMER_ID, F.col(c.CUSTOMER).alias("fit_row")
+    )
+    found = interactions.where(F.col(c.CUSTOMER_ID).isNotNull()).select(c.CUSTOMER_ID).distinct()
+    number = F.row_number().over(Window.orderBy(c.CUSTOMER_ID)) - 1
+    found.join(known, c.CUSTOMER_ID, "left").select(
+        c.CUSTOMER_ID,
+        number.alias(c.CUSTOMER),
+        F.coalesce("fit_row", F.lit(known_customers)).cast("long").alias("fit_row"),
+    ).coalesce(1).write.parquet(str(target))
+
+
+def _pack(rows: DataFrame, facts: Row, customers: int, items: Path, folder: Path) -> History:
+    """Pack rows with known items, by customer and by item."""
+    baskets = guest_baskets(rows, customers)
+    all_rows = customers + baskets.count()
+    count = pq.read_metadata(items).num_rows
+    sizes = {
+        "customers": (all_rows, block_size(customers, facts["known"])),
+        "items": (count, block_size(count, facts["known"])),
+    }
+    lines = to_lines(with_guests(rows, baskets), "customers")
+    blocks = pack_lines(lines.unionByName(transposed(lines)), folder / "blocks", sizes)
+    return History(
+        customer_blocks=blocks["customers"],
+        item_blocks=blocks["items"],
+        customers=customers,
+        all_customers=customers,
+        items=count,
+        before=facts["last"] + 1,
+        tables=str(folder / "tables"),
+    )

@@ -1,0 +1,71 @@
+"""The entry point ingest: its run, its table of reasons, and its errors."""
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+from pyspark.sql import SparkSession
+
+from experiments.ingest import IngestConfig, main, run_ingest
+from recsys.cli import run
+from recsys.data.simulate import SimulateConfig, simulate
+
+
+def test_the_run_carries_the_counts_by_reason(
+    spark: SparkSession, mlflow_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = str(tmp_path / "raw"), str(tmp_path / "out")
+    truth = simulate(SimulateConfig(output=raw, customers=100, items=40, days=60))
+    report = run_ingest(IngestConfig(source=raw, output=out, mapping="simulated"), spark)
+    (found,) = mlflow.search_runs(output_format="list")
+    metrics = found.data.metrics
+    assert metrics["rows_in"] == metrics["rows_accepted"] + metrics["rows_quarantined"]
+    quarantined = {k.split("/")[1]: v for k, v in metrics.items() if k.startswith("quarantine/")}
+    assert quarantined == truth.planted
+    assert found.data.params["mapping"] == "simulated"
+    logged = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/ingest.json")
+    assert json.loads(logged) == json.loads(report.model_dump_json())
+    printed = capsys.readouterr().out
+    assert f"{truth.planted['non_product']:,}   non_product" in printed
+    assert f"{truth.rows:,} rows in" in printed
+
+
+def test_a_failure_marks_the_run_and_leaves_nothing(
+    spark: SparkSession, mlflow_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "till.csv"
+    source.write_text("a,b\n1,2\n")
+    arguments = ["--source", str(source), "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stopped:
+        run(main, IngestConfig, None, "ingest", arguments)
+    assert stopped.value.code == 1
+    assert "has no column CustomerID or Customer ID" in capsys.readouterr().err
+    (found,) = mlflow.search_runs(output_format="list")
+    assert found.info.status == "FAILED"
+    assert "no column" in found.data.tags["recsys.error"]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--mapping", "nope", "there is no mapping 'nope'"),
+        ("--mode", "later", "mode='later' is not usable"),
+        ("--source", "nowhere.csv", "nowhere.csv does not exist"),
+    ],
+)
+def test_wrong_parameters_exit_with_2(
+    spark: SparkSession,
+    mlflow_store: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    value: str,
+    message: str,
+) -> None:
+    given = {"--source": "x.csv", "--output": str(tmp_path / "out")} | {option: value}
+    with pytest.raises(SystemExit) as stopped:
+        run(main, IngestConfig, None, "ingest", [part for pair in given.items() for part in pair])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""The ALS kernel against its dense formula and the exact solution."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.kernels import als as kernel
+from tests.oracles import als as oracle
+
+REGULARIZATION = 0.7
+
+
+def drawn(
+    seed: int, rows: int = 9, columns: int = 7, factors: int = 3
+) -> tuple[sp.csr_matrix, kernel.Floats, kernel.Floats]:
+    """Random confidences above and below 1, and factors of both sides."""
+    random = np.random.default_rng(seed)
+    dense = random.uniform(0.1, 6, (rows, columns)) * (random.random((rows, columns)) < 0.4)
+    own, other = (
+        random.normal(0, 0.5, (n, factors)).astype(np.float32) for n in (rows, columns)
+    )
+    return sp.csr_matrix(dense.astype(np.float32)), own, other
+
+
+def whole_loss(confidence: sp.csr_matrix, own: kernel.Floats, other: kernel.Floats) -> float:
+    share = kernel.loss(confidence, own, other, REGULARIZATION)
+    return share + REGULARIZATION * float((other.astype(np.float64) ** 2).sum())
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000))
+def test_loss_equals_the_dense_formula(seed: int) -> None:
+    confidence, own, other = drawn(seed)
+    expected = oracle.loss(
+        confidence.toarray().astype(float), own.astype(float), other.astype(float), REGULARIZATION
+    )
+    assert whole_loss(confidence, own, other) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_blocks_losses_add_up_to_the_whole() -> None:
+    confidence, own, other = drawn(3)
+    parts = [
+        kernel.loss(confidence[a:b], own[a:b], other, REGULARIZATION)
+        for a, b in ((0, 2), (2, 3), (3, 9))
+    ]
+    whole = kernel.loss(confidence, own, other, REGULARIZATION)
+    assert sum(parts) == pytest.approx(whole, rel=1e-5)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000))
+def test_a_solve_lowers_the_loss(seed: int) -> None:
+    confidence, own, other = drawn(seed)
+    solved = kernel.solve(confidence, own, other, REGULARIZATION)
+    assert whole_loss(confidence, solved, other) < whole_loss(confidence, own, other)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10_000))
+def test_many_solves_converge_to_the_exact_ridge_solution(seed: int) -> None:
+    confidence, own, other = drawn(seed)
+    for _ in range(20):
+        own = kernel.solve(confidence, own, other, REGULARIZATION)
+    expected = oracle.ridge(
+        confidence.toarray().astype(float), other.astype(float), REGULARIZATION
+    )
+    np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_row_without_entries_has_zero_factors() -> None:
+    confidence, own, other = drawn(5)
+    empty = sp.csr_matrix(confidence.shape, dtype=np.float32)
+    solved = kernel.solve(empty, own, other, REGULARIZATION)
+    assert solved.tolist() == np.zeros_like(own).tolist()
+
+
+def test_solve_leaves_its_arguments_alone() -> None:
+    confidence, own, other = drawn(8)
+    copies = own.copy(), other.copy(), confidence.copy()
+    kernel.solve(confidence, own, other, REGULARIZATION)
+    assert np.array_equal(own, copies[0])
+    assert np.array_equal(other, copies[1])
+    assert (confidence != copies[2]).nnz == 0
+
+
+def test_start_factors_depend_on_the_seed_and_are_a_prefix_of_more_rows() -> None:
+    few, many = kernel.start_factors(4, 3, 7), kernel.start_factors(9, 3, 7)
+    assert np.array_equal(few, many[:4])
+    assert not np.array_equal(few, kernel.start_factors(4, 3, 8))
+    assert few.min() >= 0
+    assert 0 < few.max() <= 0.01
