@@ -153,10 +153,11 @@ def _score_and_publish(
             f"{customers:,} of {newest.history.customers:,} customers were scored, so nothing was "
             "published: run batch_score again."
         )
+    short = sum(block.short for block in blocks)
     counts = {
         "customers": customers,
         "recommendations": rows,
-        "short_customers": sum(block.short for block in blocks),
+        "short_customers": short,
         "new_customers": newest.new_customers,
         "known_interactions_share": round(newest.known_share, 6),
     }
@@ -174,7 +175,7 @@ def _score_and_publish(
     mlflow.log_metrics(counts | {f"rows/{name}": n for name, n in sources.items()})
     mlflow.set_tags({"recsys.model_version": f"{release.name}/{release.version}"})
     mlflow.log_dict(facts | {"commit": commit.number, "run": str(run)}, "batch_score.json")
-    return Scored(output, commit.number, release, customers, rows, counts["short_customers"])
+    return Scored(output, commit.number, release, customers, rows, short)
 
 
 def main(config: BatchScoreConfig) -> None:

@@ -1,7 +1,7 @@
 """Train one recommender on a dataset, judge it, and log it as an MLflow run.
 
-  python -m experiments.train als --dataset out/dataset
-  python -m experiments.train als --help
+python -m experiments.train als --dataset out/dataset
+python -m experiments.train als --help
 """
 
 import sys
@@ -64,12 +64,11 @@ def run_train(
 
 def train_config(algorithm: str) -> type[Config]:
     """Return the parameters of training one recommender: the dataset, then its hyperparameters."""
-    config: type[Config] = create_model(
+    return create_model(
         f"Train_{algorithm}",
         __base__=ALGORITHMS[algorithm].parameters_class,
         dataset=(str, Field(description="folder that prepare wrote")),
     )
-    return config
 
 
 def main(algorithm: str, arguments: list[str]) -> None:

@@ -110,11 +110,11 @@ def _recommendations(
 def _audience(batch: Batch, who: NDArray[np.str_], ranking: Ranking) -> pa.Table:
     """Turn a ranking into rows of the audience table, one a customer."""
     given = (ranking.items >= 0).sum(axis=1)
-    reason = np.where(given < batch.k, TOO_FEW_ITEMS, None)
+    reasons = [TOO_FEW_ITEMS if short else None for short in given < batch.k]
     columns = [
         pa.array(who.tolist(), pa.string()),
         pa.repeat(TREATMENT, len(who)),
         pa.array(given, pa.int32()),
-        pa.array(reason.tolist(), pa.string()),
+        pa.array(reasons, pa.string()),
     ]
     return pa.Table.from_arrays(columns, schema=schemas.AUDIENCE)

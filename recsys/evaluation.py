@@ -58,8 +58,11 @@ class Evaluation:
     popularity: NDArray[np.float64]
 
     def metrics(self) -> dict[str, float]:
-        """Return all metrics under the names that runs carry: `test/ndcg_at_10` for discover,
-        `test/replenish/ndcg_at_10`, and `_low` and `_high` behind a mean's name."""
+        """Return all metrics under the names that runs carry.
+
+        `test/ndcg_at_10` is for discover, `test/replenish/ndcg_at_10` for replenish; the ends of
+        a mean's interval have `_low` and `_high` behind its name.
+        """
         named = {}
         for question in QUESTIONS:
             prefix = metric_prefix(self.window, question)

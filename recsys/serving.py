@@ -18,6 +18,7 @@ from mlflow.types.schema import Array
 from recsys import columns as c
 from recsys.models import ALGORITHMS, arrays, files
 from recsys.scoring import SOURCES, Ranker
+from recsys.strategy import Seen
 
 HISTORY = "history"
 SIGNATURE = ModelSignature(
@@ -82,7 +83,7 @@ class RecommenderModel:
         unknown = self.header.customers
         rows = np.array([self._customer.get(i, unknown) for i in ids], dtype=np.int64)
         k = min(int(options["k"]), len(self.items))
-        policy = "allow" if options["repeat"] else "exclude"
+        policy: Seen = "allow" if options["repeat"] else "exclude"
         ranking = self._ranker.rank(rows, bought, bought, k, (policy,))[0]
         row, place = np.nonzero(ranking.items >= 0)
         return pd.DataFrame(

@@ -120,7 +120,9 @@ def log_dataset(dataset: Dataset, context: str) -> None:
         warnings.simplefilter("ignore", UserWarning)
         source = resolve_dataset_source(str(dataset.path.absolute()))
     digest = dataset.digest[:DIGEST_SHOWN]
-    mlflow.log_input(MetaDataset(source, name=dataset.path.name, digest=digest), context=context)
+    # MLflow leaves `profile` abstract in a class that it means to be used as it is.
+    described = MetaDataset(source, name=dataset.path.name, digest=digest)  # type: ignore[abstract]
+    mlflow.log_input(described, context=context)
     mlflow.set_tag(DIGEST_TAG, dataset.digest)
     log_parameters({"dataset_digest": digest} | {n: dataset.facts[n] for n in FACTS})
 

@@ -105,7 +105,7 @@ def to_release(version: ModelVersion) -> Release:
     return Release(
         version.name,
         int(version.version),
-        version.run_id,
+        version.run_id or "",
         version.tags.get(MODEL_DIGEST, ""),
         version.tags.get(DATASET_DIGEST, ""),
     )

@@ -14,7 +14,15 @@ from recsys.config import Config
 from recsys.data.mapping import Mapping
 from recsys.data.reasons import Reason
 from recsys.data.replace import replaced
-from recsys.data.rules import NETTED, item_columns, judge_rows, normalise, settle
+from recsys.data.rules import (
+    NETTED,
+    item_columns,
+    judge_rows,
+    merge,
+    normalise,
+    refuse_guest_returns,
+    settle,
+)
 from recsys.data.source import LINE, SOURCE, Files, find_files, read_rows, reading
 from recsys.errors import DataError
 from recsys.progress import stage
@@ -71,9 +79,10 @@ def ingest(
         work = folder / "work"
         with stage(f"judge {len(files.paths)} file(s)"), reading(spark, files):
             rows = normalise(_spread(read_rows(spark, files, mapping), files), binding, mapping)
-            judge_rows(rows, mapping, now).write.parquet(f"{work}/rows")
-            settle(spark.read.parquet(f"{work}/rows")).write.parquet(f"{work}/judged")
-        judged = spark.read.parquet(f"{work}/judged")
+            once = _kept(judge_rows(rows, mapping, now), work / "rows")
+        with stage("settle duplicates and returns"):
+            once = refuse_guest_returns(once)
+            judged = merge(once, _kept(settle(once), work / "settled"))
         with stage("count"):
             report = _report(judged, source, mapping, [Path(p).name for p in files.paths])
             _check(report, mapping, now)
@@ -218,6 +227,12 @@ def _check_sum(folder: Path, report: IngestReport) -> None:
             f"{report.rows_in} rows were read but {kept} accepted and {refused} quarantined: "
             "this is a fault of the ingest; please report it with ingest.json."
         )
+
+
+def _kept(rows: DataFrame, folder: Path) -> DataFrame:
+    """Write an intermediate table, so that what follows does not compute it again."""
+    rows.write.option("compression", "snappy").parquet(str(folder))
+    return rows.sparkSession.read.parquet(str(folder))
 
 
 def _spread(rows: DataFrame, files: Files) -> DataFrame:

@@ -66,6 +66,8 @@ def prepare(spark: SparkSession, tables: RetailTables, output: Path, split: Spli
         DataError: a window holds nothing to fit on, or nothing to judge by, or `output` holds
             something else.
     """
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output} is a file: choose another output.")
     if output.exists() and any(output.iterdir()) and not (output / DESCRIPTION_FILE).exists():
         raise DataError(f"{output} holds files that are no dataset: choose another output.")
     cuts = find_cuts(tables.interactions, split)
@@ -186,8 +188,12 @@ def _facts(
         "test_cut": _iso(cuts.test),
         "end": _iso(cuts.end),
     }
-    for name, table in ids.items():
-        counted = {row[c.WINDOW]: row["count"] for row in table.groupBy(c.WINDOW).count().collect()}
+    for name, index in (("items", c.ITEM), ("customers", c.CUSTOMER)):
+        count, distinct = F.count("*").alias("count"), F.count_distinct(index).alias("distinct")
+        rows = ids[name].groupBy(c.WINDOW).agg(count, distinct).collect()
+        if any(row["count"] > row["distinct"] for row in rows):
+            raise DataError(f"The table {name} has an id more than once: keep one row of each id.")
+        counted = {row[c.WINDOW]: row["distinct"] for row in rows}
         facts[f"train_{name}"] = counted.get(TRAIN, 0)
         facts[f"validation_{name}"] = facts[f"train_{name}"] + counted.get(VALIDATION, 0)
     facts |= _window_facts(spark, folder, facts)

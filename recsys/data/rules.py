@@ -1,6 +1,7 @@
 """The rules that judge raw rows: Spark expressions that give every row its reasons.
 
-    read_rows ─▶ normalise ─▶ judge_rows ─▶ settle (duplicates, returns) ─▶ judged rows
+    read_rows ─▶ normalise ─▶ judge_rows ─▶ refuse_guest_returns ─┬──────────▶ merge ─▶ judged
+                                                                  └▶ settle ────┘
 
 Judged rows hold the source as it was read, the typed columns of an interaction, and `reasons`;
 a row without reasons is accepted. No step drops or adds a row.
@@ -116,19 +117,26 @@ def judge_rows(rows: DataFrame, mapping: Mapping, now: datetime) -> DataFrame:
 def settle(rows: DataFrame) -> DataFrame:
     """Judge what takes a look at other rows: duplicates, and returns against their sales.
 
-    Only rows that have a twin, or whose customer returned the item, pass through the windows:
-    so few that their keys travel to the rows, and not the rows to each other.
+    Returns only the rows that have a twin, or whose customer returned the item: so few that
+    their keys travel to the rows, and not the rows to each other. `merge` puts them back.
     """
-    rows = refuse_guest_returns(rows)
     twin = rows.groupBy(KEY).agg(F.count("*").alias("n")).where("n > 1").select(KEY, _yes("twin"))
     returned = rows.where((F.size(c.REASONS) == 0) & F.col(IS_RETURN))
-    returned = returned.select(c.CUSTOMER_ID, c.ITEM_ID).distinct()
-    flagged = rows.join(F.broadcast(twin), KEY, "left").join(
-        F.broadcast(returned.select("*", _yes("returned"))), [c.CUSTOMER_ID, c.ITEM_ID], "left"
+    returned = returned.select(c.CUSTOMER_ID, c.ITEM_ID, _yes("returned")).distinct()
+    concerned = (
+        rows.join(F.broadcast(twin), KEY, "left")
+        .join(F.broadcast(returned), [c.CUSTOMER_ID, c.ITEM_ID], "left")
+        .where(F.col("twin").isNotNull() | F.col("returned").isNotNull())
+        .select(rows.columns)
     )
-    alone = F.col("twin").isNull() & F.col("returned").isNull()
-    judged = net_returns(judge_duplicates(flagged.where(~alone)))
-    return flagged.where(alone).withColumn(NETTED, F.lit(0.0)).select(judged.columns).union(judged)
+    return net_returns(judge_duplicates(concerned))
+
+
+def merge(rows: DataFrame, settled: DataFrame) -> DataFrame:
+    """Put settled rows in the place of their former selves; rows with one key settle together."""
+    keys = F.broadcast(settled.select(KEY).distinct())
+    others = rows.join(keys, KEY, "left_anti").withColumn(NETTED, F.lit(0.0))
+    return others.unionByName(settled)
 
 
 def refuse_guest_returns(rows: DataFrame) -> DataFrame:

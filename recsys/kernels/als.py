@@ -56,7 +56,7 @@ def loss(confidence: sp.csr_matrix, own: Floats, other: Floats, regularization: 
     cells = confidence.shape[0] * confidence.shape[1]
     weight = float(confidence.data.sum(dtype=np.float64)) + cells - confidence.nnz
     squares = float(np.einsum("if,if->", other, other, dtype=np.float64))
-    return float(mean) * weight - regularization * squares
+    return float(float(mean) * weight - regularization * squares)
 
 
 def _plain(array: NDArray[Any]) -> Floats:

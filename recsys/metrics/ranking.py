@@ -18,12 +18,12 @@ Values = NDArray[np.float64]
 
 def precision(hits: Hits, relevant: Counts, k: int) -> Values:
     """Share of the k places that are hits: |hits| / k (Manning et al. 2008, §8.4)."""
-    return hits[:, :k].sum(axis=1) / k
+    return np.asarray(hits[:, :k].sum(axis=1) / k)
 
 
 def recall(hits: Hits, relevant: Counts, k: int) -> Values:
     """Share of the relevant items found: |hits| / |relevant| (Manning et al. 2008, §8.3)."""
-    return hits[:, :k].sum(axis=1) / relevant
+    return np.asarray(hits[:, :k].sum(axis=1) / relevant)
 
 
 def ndcg(hits: Hits, relevant: Counts, k: int) -> Values:
@@ -34,7 +34,7 @@ def ndcg(hits: Hits, relevant: Counts, k: int) -> Values:
     k_found = min(k, hits.shape[1])
     gain = 1 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate(([0.0], np.cumsum(gain)))[np.minimum(relevant, k)]
-    return hits[:, :k_found] @ gain[:k_found] / ideal
+    return np.asarray(hits[:, :k_found] @ gain[:k_found] / ideal)
 
 
 def average_precision(hits: Hits, relevant: Counts, k: int) -> Values:
@@ -44,19 +44,19 @@ def average_precision(hits: Hits, relevant: Counts, k: int) -> Values:
     """
     shown = hits[:, :k]
     at_place = np.cumsum(shown, axis=1) / np.arange(1, shown.shape[1] + 1)
-    return (shown * at_place).sum(axis=1) / np.minimum(relevant, k)
+    return np.asarray((shown * at_place).sum(axis=1) / np.minimum(relevant, k))
 
 
 def reciprocal_rank(hits: Hits, relevant: Counts, k: int) -> Values:
     """1 / the place of the first hit, 0 without one (Voorhees 1999)."""
     shown = hits[:, :k]
     first = shown.argmax(axis=1)
-    return np.where(shown.any(axis=1), 1 / (first + 1), 0.0)
+    return np.asarray(np.where(shown.any(axis=1), 1 / (first + 1), 0.0))
 
 
 def hit_rate(hits: Hits, relevant: Counts, k: int) -> Values:
     """1 where at least one of the k places is a hit, else 0."""
-    return hits[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(hits[:, :k].any(axis=1), dtype=np.float64)
 
 
 METRICS: dict[str, Callable[[Hits, Counts, int], Values]] = {

@@ -1,4 +1,4 @@
-"""Named arrays in a folder: how a fit hands its result to the tasks, memory-mapped and unpickled."""
+"""Named arrays in a folder: what a fit hands to the tasks, mapped into memory, never pickled."""
 
 from pathlib import Path
 from typing import Any

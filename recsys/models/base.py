@@ -82,7 +82,7 @@ class Hyperparameters(Config):
 def decay(days: NDArray[np.int32], before: int, half_life: float) -> Floats:
     """Return 0.5^(age / half_life) as float32 [events]; age counts back from `before`."""
     ages = (before - days).astype(np.float32)
-    return np.exp2(-ages / np.float32(half_life)).astype(np.float32)
+    return np.asarray(np.exp2(-ages / np.float32(half_life)), dtype=np.float32)
 
 
 class Scorer(Protocol):

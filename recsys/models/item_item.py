@@ -101,7 +101,7 @@ class ItemItem(Recommender):
             matrix = self._entries(parameters.matrix(block, history.before, items))
             arrays.write(work, f"data-{number}", matrix.data)
             arrays.write(work, f"indices-{number}", matrix.indices.astype(np.int32))
-            return np.diff(matrix.indptr).astype(np.int64)
+            return np.asarray(np.diff(matrix.indptr), dtype=np.int64)
 
         lengths = np.concatenate(run_tasks(spark, task, blocks.numbers))
         indptr = np.concatenate(([0], np.cumsum(lengths)))

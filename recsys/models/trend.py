@@ -43,7 +43,7 @@ def trend_counts(
             known = block.columns < len(segments)
             cell = segments[block.columns[known]] * block.rows + item[known]
             result[1:] = np.bincount(cell, weights[known], count * block.rows).reshape(count, -1)
-        return result.astype(np.float32)
+        return np.asarray(result, dtype=np.float32)
 
     return np.concatenate(run_tasks(spark, count_block, numbers), axis=1)
 
@@ -51,4 +51,4 @@ def trend_counts(
 def scaled(counts: Floats) -> Floats:
     """Scale counts [segments, items] to FLOOR … 1 a segment."""
     top = np.maximum(counts.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return (FLOOR + (1 - FLOOR) * counts / top).astype(np.float32)
+    return np.asarray(FLOOR + (1 - FLOOR) * counts / top, dtype=np.float32)

@@ -18,9 +18,7 @@ def drawn(
     """Random confidences above and below 1, and factors of both sides."""
     random = np.random.default_rng(seed)
     dense = random.uniform(0.1, 6, (rows, columns)) * (random.random((rows, columns)) < 0.4)
-    own, other = (
-        random.normal(0, 0.5, (n, factors)).astype(np.float32) for n in (rows, columns)
-    )
+    own, other = (random.normal(0, 0.5, (n, factors)).astype(np.float32) for n in (rows, columns))
     return sp.csr_matrix(dense.astype(np.float32)), own, other
 
 
@@ -63,9 +61,7 @@ def test_many_solves_converge_to_the_exact_ridge_solution(seed: int) -> None:
     confidence, own, other = drawn(seed)
     for _ in range(20):
         own = kernel.solve(confidence, own, other, REGULARIZATION)
-    expected = oracle.ridge(
-        confidence.toarray().astype(float), other.astype(float), REGULARIZATION
-    )
+    expected = oracle.ridge(confidence.toarray().astype(float), other.astype(float), REGULARIZATION)
     np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -123,7 +123,9 @@ def test_where_keeps_the_marked_events(lines: list[Line], data: st.DataObject) -
     with TemporaryDirectory() as folder:
         block = packed(folder, lines, ROWS).read(0)
         size = len(block.columns)
-        keep = np.array(data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), dtype=bool)
+        keep = np.array(
+            data.draw(st.lists(st.booleans(), min_size=size, max_size=size)), dtype=bool
+        )
         kept = list(events_of(block).items())
         expected = dict(event for event, k in zip(kept, keep, strict=True) if k)
         assert events_of(block.where(keep)) == expected
@@ -202,5 +204,3 @@ def test_block_size_has_at_least_the_fewest_blocks(monkeypatch: pytest.MonkeyPat
     assert block_size(rows=80, events=401) == 16
     assert block_size(rows=3, events=0) == 1
     assert block_size(rows=0, events=0) == 1
-
-

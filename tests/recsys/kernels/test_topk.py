@@ -29,7 +29,9 @@ def tables(draw: st.DrawFn) -> tuple[list[list[float]], list[int], int]:
 
 
 @given(tables())
-def test_equals_a_sort_by_score_and_tie_order(table: tuple[list[list[float]], list[int], int]) -> None:
+def test_equals_a_sort_by_score_and_tie_order(
+    table: tuple[list[list[float]], list[int], int],
+) -> None:
     rows, tie_order, k = table
     items, values = top_k(of(rows), k, np.array(tie_order))
     for row, found, scores in zip(rows, items.tolist(), values.tolist(), strict=True):
