@@ -1,5 +1,6 @@
-"""The whole flow in one command: simulate or take data, ingest, prepare, train, compare, promote,
-score every customer.
+"""Run the whole flow in one command.
+
+Simulate or take data, ingest, prepare, train, compare, promote, score every customer.
 
   python -m deploy.pipeline                                      a simulated retailer
   python -m deploy.pipeline --data FOLDER --mapping online_retail

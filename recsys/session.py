@@ -20,6 +20,8 @@ SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.parquet.compression.codec": "zstd",
+    # What pyarrow, pandas and DuckDB read as an instant in UTC; Spark's old default is not.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Two tasks a core: enough to level out uneven ones, few enough to keep their cost small.
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
     "spark.python.worker.reuse": "true",

@@ -4,7 +4,7 @@
     ─────────────┼───────────────────┼───────────────┤
         train    │    validation     │     test
     A  ●   ●     │     ●             │   ●      ●        known before both cuts
-    B            │     ●      ●      │   ●               new in validation: unknown to a fit on train
+    B            │     ●      ●      │   ●               new in validation: not known to train
     C            │                   │   ●               unknown at both cuts: cannot be served
 
 Ids are numbered by the window that they first appear in, then by id. So everything a fit on train

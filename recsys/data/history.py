@@ -91,7 +91,7 @@ def _index_customers(
     known_customers: int,
     target: Path,
 ) -> None:
-    """Number the customers of the interactions by id, each with its row in the fit."""
+    """Give each customer of the interactions a number, by id, and its row in the fit."""
     known = spark.read.parquet(str(customers)).select(
         c.CUSTOMER_ID, F.col(c.CUSTOMER).alias("fit_row")
     )
