@@ -12,7 +12,7 @@ from recsys.kernels.blocks import Blocks, pack
 
 
 def guest_baskets(history: DataFrame, customers: int) -> DataFrame:
-    """Number the baskets of guests; a guest's basket is a row behind the customers' rows."""
+    """Give the baskets of guests numbers; a guest's basket is a row behind the customers' rows."""
     baskets = history.where(F.col(c.CUSTOMER_ID).isNull()).select(c.BASKET_ID).distinct()
     number = F.row_number().over(Window.orderBy(c.BASKET_ID)) - 1 + customers
     return baskets.select(c.BASKET_ID, number.alias("guest"))

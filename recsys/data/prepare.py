@@ -113,7 +113,7 @@ def with_windows(interactions: DataFrame, cuts: Cuts) -> DataFrame:
 
 
 def index_ids(windowed: DataFrame, key: str, index: str) -> DataFrame:
-    """Number ids by the window that they first appear in, then by id.
+    """Index ids by the window that they first appear in, then by id.
 
     Args:
         windowed: interactions with their windows.
