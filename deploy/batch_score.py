@@ -106,7 +106,7 @@ def _plan(
         check_k(k, header.items)
         newest = pack_newest(
             spark,
-            read_tables(spark, config.interactions).interactions,
+            read_tables(spark, config.interactions),
             model / files.ITEMS,
             model / files.CUSTOMERS,
             header.customers,

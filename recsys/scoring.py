@@ -24,13 +24,13 @@ from recsys.kernels.blocks import Block
 from recsys.kernels.topk import top_k
 from recsys.models import ALGORITHMS, arrays
 from recsys.models.base import Floats, Hyperparameters, Ints, Scorer, decay
-from recsys.models.trend import scaled, trend_counts
+from recsys.models.trend import blended, scaled, trend_counts
 from recsys.strategy import Seen
 
 NONE, MODEL, FOLD_IN, POPULARITY = range(4)
 SOURCES = ("none", "model", "fold_in", "popularity")
 SCORES_A_CHUNK = 16_000_000
-TREND = "trend"
+TREND, SEGMENTS = "trend", "segments"
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,12 @@ def plan_scoring(
         fit_rows: see `Plan`.
     """
     terms.mkdir(parents=True, exist_ok=True)
-    counts = trend_counts(spark, history, parameters.trend_days)
-    arrays.write(terms, TREND, scaled(counts)[0])
+    segments = None
+    if parameters.segment_column:
+        segments = read_segments(history, parameters.segment_column)
+        arrays.write(terms, SEGMENTS, segments + 1)
+    counts = trend_counts(spark, history, parameters.trend_days, segments)
+    arrays.write(terms, TREND, scaled(blended(counts)))
     return Plan(
         algorithm,
         parameters.model_dump_json(),
@@ -115,13 +119,22 @@ class Ranker:
         self,
         scorer: Scorer,
         parameters: Hyperparameters,
-        trend: Floats,
+        trends: Floats,
         item_ids: NDArray[np.str_],
         known_customers: int,
     ) -> None:
-        self.scorer, self.parameters, self.trend = scorer, parameters, trend
+        """Keep what ranking needs.
+
+        Args:
+            scorer: the fitted recommender.
+            parameters: its hyperparameters.
+            trends: float32 [1 + segments, items], scaled; row 0 over all customers.
+            item_ids: [items].
+            known_customers: customers that the fit knew.
+        """
+        self.scorer, self.parameters, self.trends = scorer, parameters, trends
         self.known_customers = known_customers
-        self.prior = trend ** np.float32(parameters.trend_power)
+        self.priors = trends ** np.float32(parameters.trend_power)
         self.tie_order = np.empty(len(item_ids), dtype=np.int64)
         self.tie_order[np.argsort(item_ids)] = np.arange(len(item_ids))
 
@@ -132,6 +145,7 @@ class Ranker:
         purchases: sp.csr_matrix,
         k: int,
         policies: tuple[Seen, ...],
+        segments: Ints | None = None,
     ) -> list[Ranking]:
         """Rank all items for some customers, once for each policy on items that they bought.
 
@@ -141,16 +155,18 @@ class Ranker:
             purchases: CSR [n, items], own time-decayed purchases.
             k: items a customer.
             policies: what to do with items that the customer has bought.
+            segments: [n] the row of `trends` that each customer follows; None for row 0.
 
         Returns:
             One ranking a policy.
         """
+        trend = np.zeros(len(rows), dtype=np.int64) if segments is None else segments
         base = self.scorer.personal(rows, weights)
-        base *= self.prior
-        return [self._top(rows, base, purchases, k, policy) for policy in policies]
+        base *= self.priors[0] if segments is None else self.priors[trend]
+        return [self._top(rows, base, purchases, trend, k, policy) for policy in policies]
 
     def _top(
-        self, rows: Ints, base: Floats, purchases: sp.csr_matrix, k: int, policy: Seen
+        self, rows: Ints, base: Floats, purchases: sp.csr_matrix, trend: Ints, k: int, policy: Seen
     ) -> Ranking:
         """Apply one policy and fill up with popularity where the recommender is silent."""
         scores = base.copy()
@@ -169,7 +185,7 @@ class Ranker:
         sources = np.where(items >= 0, source, NONE).astype(np.int8)
         short = np.flatnonzero(items[:, -1] < 0)
         if len(short):
-            filler = np.repeat(self.trend[None, :], len(short), axis=0)
+            filler = np.array(self.trends[trend[short]])
             if allowed is not None:
                 filler[~allowed[short]] = -np.inf
             given_row, given_place = np.nonzero(items[short] >= 0)
@@ -232,6 +248,7 @@ def rank_block(
     weights = parameters.matrix(block, history.before, history.items)
     decayed = decay(block.days, history.before, parameters.repeat_half_life_days)
     purchases = block.matrix(decayed, history.items)
+    segments = arrays.read(Path(plan.terms), SEGMENTS) if parameters.segment_column else None
     fit_rows = np.load(plan.fit_rows, mmap_mode="r") if plan.fit_rows else None
     chosen = np.flatnonzero(wanted)
     size = max(1, SCORES_A_CHUNK // max(1, history.items))
@@ -239,7 +256,8 @@ def rank_block(
         local = chosen[first : first + size]
         rows = local + block.start
         fitted = rows if fit_rows is None else np.asarray(fit_rows[rows])
-        yield local, ranker.rank(fitted, weights[local], purchases[local], k, policies)
+        segment = None if segments is None else np.asarray(segments[rows])
+        yield local, ranker.rank(fitted, weights[local], purchases[local], k, policies, segment)
 
 
 @lru_cache(maxsize=8)
@@ -252,6 +270,27 @@ def read_ids(tables: str, table: str, column: str, count: int) -> NDArray[np.str
     ids = pq.read_table(Path(tables) / table, columns=[column])[column].slice(0, count)
     result: NDArray[np.str_] = np.array(ids.to_pylist(), dtype=object).astype(str)
     return result
+
+
+def read_segments(history: History, column: str) -> NDArray[np.int32]:
+    """Turn a column of the customers table into numbers, in the order of its values.
+
+    Returns:
+        int32 [customers]; -1 where a customer has no value.
+
+    Raises:
+        UsageError: the customers table has no such column.
+    """
+    table = pq.read_table(Path(history.tables) / "customers").slice(0, history.customers)
+    known = [n for n in table.column_names if n not in (c.CUSTOMER, c.CUSTOMER_ID, c.WINDOW)]
+    if column not in known:
+        raise UsageError(
+            f"segment={column}: the customers table has no such column "
+            f"(it has {', '.join(known) or 'none'})."
+        )
+    values = table[column].to_pylist()
+    number = {value: i for i, value in enumerate(sorted({v for v in values if v is not None}))}
+    return np.array([number.get(value, -1) for value in values], dtype=np.int32)
 
 
 def check_k(k: int, items: int) -> None:

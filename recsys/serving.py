@@ -62,7 +62,7 @@ class RecommenderModel:
         self._ranker = Ranker(
             recommender.open(arrays.read_all(fitted)),
             self.header.parameters,
-            items["trend"].to_numpy(),
+            items["trend"].to_numpy()[None, :],
             self.items,
             self.header.customers,
         )

@@ -92,6 +92,6 @@ def _fit_and_judge(
                 history.customers,
                 history.items,
             )
-            trend = np.asarray(arrays.read(terms, TREND))
+            trend = np.asarray(arrays.read(terms, TREND)[0])
             files.save(fitted, header, history, trend, save_to)
     return steps, evaluation

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from recsys import columns as c
 from recsys.data.dataset import History
 from recsys.data.packing import guest_baskets, pack_lines, to_lines, transposed, with_guests
+from recsys.data.tables import RetailTables
 from recsys.errors import ModelError
 from recsys.kernels.blocks import block_size
 
@@ -36,7 +37,7 @@ class NewestHistory:
 
 def pack_newest(
     spark: SparkSession,
-    interactions: DataFrame,
+    retail: RetailTables,
     items: Path,
     customers: Path,
     known_customers: int,
@@ -46,7 +47,7 @@ def pack_newest(
 
     Args:
         spark: the session.
-        interactions: the contract's columns.
+        retail: interactions, and what is known of the customers.
         items: the model's table of items.
         customers: the model's table of customers.
         known_customers: how many customers the fit knew.
@@ -57,7 +58,8 @@ def pack_newest(
     """
     tables = folder / "tables"
     known_items = spark.read.parquet(str(items)).select(c.ITEM_ID, c.ITEM)
-    _index_customers(spark, interactions, customers, known_customers, tables / "customers")
+    interactions = retail.interactions
+    _index_customers(spark, retail, customers, known_customers, tables / "customers")
     known_items.orderBy(c.ITEM).coalesce(1).write.parquet(str(tables / "items"))
     indexed = spark.read.parquet(str(tables / "customers"))
     rows = (
@@ -86,7 +88,7 @@ def pack_newest(
 
 def _index_customers(
     spark: SparkSession,
-    interactions: DataFrame,
+    retail: RetailTables,
     customers: Path,
     known_customers: int,
     target: Path,
@@ -95,10 +97,11 @@ def _index_customers(
     known = spark.read.parquet(str(customers)).select(
         c.CUSTOMER_ID, F.col(c.CUSTOMER).alias("fit_row")
     )
-    found = interactions.where(F.col(c.CUSTOMER_ID).isNotNull()).select(c.CUSTOMER_ID).distinct()
+    named = retail.interactions.where(F.col(c.CUSTOMER_ID).isNotNull())
+    found = named.select(c.CUSTOMER_ID).distinct().join(retail.customers, c.CUSTOMER_ID, "left")
     number = F.row_number().over(Window.orderBy(c.CUSTOMER_ID)) - 1
     found.join(known, c.CUSTOMER_ID, "left").select(
-        c.CUSTOMER_ID,
+        *found.columns,
         number.alias(c.CUSTOMER),
         F.coalesce("fit_row", F.lit(known_customers)).cast("long").alias("fit_row"),
     ).coalesce(1).write.parquet(str(target))

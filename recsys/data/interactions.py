@@ -59,7 +59,7 @@ def ingest(
     mapping: Mapping,
     now: datetime | None = None,
 ) -> IngestReport:
-    """Turn a retailer's transactions into the tables interactions, items and quarantine.
+    """Turn a retailer's transactions into the tables interactions, items, customers and quarantine.
 
     Args:
         spark: a session in UTC, as `spark_session` makes it.
@@ -86,7 +86,7 @@ def ingest(
         with stage("count"):
             report = _report(judged, source, mapping, [Path(p).name for p in files.paths])
             _check(report, mapping, now)
-        with stage("write interactions, items, quarantine"):
+        with stage("write the tables"):
             _write(judged, folder, mapping)
             _check_sum(folder, report)
         shutil.rmtree(work)
@@ -120,9 +120,18 @@ def items(judged: DataFrame, mapping: Mapping) -> DataFrame:
     return judged.where(F.size(c.REASONS) == 0).groupBy(c.ITEM_ID).agg(*modes)
 
 
+def customers(judged: DataFrame, mapping: Mapping) -> DataFrame:
+    """Describe each customer of accepted rows like `items`."""
+    modes = [F.mode(name, deterministic=True).alias(name) for name in mapping.customer_columns]
+    known = judged.where((F.size(c.REASONS) == 0) & F.col(c.CUSTOMER_ID).isNotNull())
+    if not modes:
+        return known.select(c.CUSTOMER_ID).distinct()
+    return known.groupBy(c.CUSTOMER_ID).agg(*modes)
+
+
 def _report(judged: DataFrame, source: str, mapping: Mapping, files: list[str]) -> IngestReport:
     """Count what was judged."""
-    rows, customers = _count_rows(judged), _count_customers(judged, mapping)
+    rows, buyers = _count_rows(judged), _count_customers(judged, mapping)
     rows_in, kept = rows["rows"], rows["accepted"]
     reasons = {reason: rows[reason] for reason in Reason if rows[reason]}
     if rows_in == 0:
@@ -142,14 +151,14 @@ def _report(judged: DataFrame, source: str, mapping: Mapping, files: list[str]) 
         rows_accepted=kept,
         rows_quarantined=rows_in - kept,
         reasons=reasons,
-        customers=customers["customers"],
+        customers=buyers["customers"],
         items=rows["items"],
         guest_share=rows["guests"] / kept,
         first=datetime.fromisoformat(rows["first"]).replace(tzinfo=UTC),
         last=datetime.fromisoformat(rows["last"]).replace(tzinfo=UTC),
         units_netted=rows["netted"],
-        heavy_customers=customers["heavy"],
-        heavy_share=customers["heavy_rows"] / kept,
+        heavy_customers=buyers["heavy"],
+        heavy_share=buyers["heavy_rows"] / kept,
         warnings=tuple(
             f"{reason}: {count:,} rows, {count / rows_in:.1%} of all"
             for reason, count in reasons.items()
@@ -210,11 +219,13 @@ def _check(report: IngestReport, mapping: Mapping, now: datetime) -> None:
 
 
 def _write(judged: DataFrame, folder: Path, mapping: Mapping) -> None:
-    """Write the three tables, sorted so that a rerun's files are alike."""
+    """Write the tables, sorted so that a rerun's files are alike."""
     order = (c.TIMESTAMP, c.BASKET_ID, c.ITEM_ID, c.CUSTOMER_ID, c.QUANTITY, c.UNIT_PRICE)
     accepted(judged).sortWithinPartitions(*order).write.parquet(str(folder / "interactions"))
     described = items(judged, mapping).coalesce(1).sortWithinPartitions(c.ITEM_ID)
     described.write.parquet(str(folder / "items"))
+    people = customers(judged, mapping).coalesce(1).sortWithinPartitions(c.CUSTOMER_ID)
+    people.write.parquet(str(folder / "customers"))
     refused = quarantined(judged)
     refused.sortWithinPartitions(*refused.columns).write.parquet(str(folder / "quarantine"))
 

@@ -48,6 +48,9 @@ class Mapping(Config):
     description: Names = ()
     category: Names = ()
     item_columns: tuple[str, ...] = Field((), description="further columns of the items table")
+    customer_columns: tuple[str, ...] = Field(
+        (), description="columns of the customers table, such as a country or a region"
+    )
 
     separator: str = Field(",", min_length=1, max_length=1)
     encoding: str = "UTF-8"
@@ -117,7 +120,7 @@ class Mapping(Config):
             "customer_id": self.customer_id, "item_id": self.item_id, "basket_id": self.basket_id,
             "timestamp": self.timestamp, "quantity": self.quantity, "unit_price": self.unit_price,
             "description": self.description, "category": self.category,
-            **{name: (name,) for name in self.item_columns},
+            **{name: (name,) for name in (*self.item_columns, *self.customer_columns)},
         }  # fmt: skip
         found = {m: next((n for n in names if n in present), None) for m, names in wanted.items()}
         missing = [" or ".join(wanted[m]) for m, n in found.items() if n is None and wanted[m]]

@@ -39,6 +39,7 @@ def normalise(rows: DataFrame, binding: Binding, mapping: Mapping) -> DataFrame:
     quantity = _number(text[c.QUANTITY])
     is_return = _is_return(text[c.BASKET_ID], quantity, mapping)
     whole = [F.coalesce(F.col(TEXTS)[name], F.lit("")) for name in _fields(rows)]
+    described = [*item_columns(mapping), *mapping.customer_columns]
     return texts.select(
         SOURCE,
         LINE,
@@ -49,7 +50,7 @@ def normalise(rows: DataFrame, binding: Binding, mapping: Mapping) -> DataFrame:
         quantity.alias(c.QUANTITY),
         _number(text[c.UNIT_PRICE]).alias(c.UNIT_PRICE),
         F.coalesce(is_return, F.lit(False)).alias(IS_RETURN),
-        *[text.get(name, F.lit(None).cast("string")).alias(name) for name in item_columns(mapping)],
+        *[text.get(name, F.lit(None).cast("string")).alias(name) for name in described],
     )
 
 

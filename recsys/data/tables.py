@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -58,7 +59,7 @@ def read_tables(spark: SparkSession, path: str | Path) -> RetailTables:
 def _read(spark: SparkSession, table: Path) -> DataFrame:
     try:
         return spark.read.parquet(str(table))
-    except AnalysisException:
+    except (PySparkException, Py4JJavaError):
         raise DataError(
             f"{table} is not a Parquet table: give the folder that `ingest` wrote."
         ) from None

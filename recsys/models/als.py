@@ -32,10 +32,10 @@ CUSTOMERS, ITEMS = "customer_factors", "item_factors"
 class AlsParameters(Hyperparameters):
     """Hyperparameters of ALS; the defaults were chosen on Online Retail's validation window."""
 
-    factors: int = Field(128, ge=1, le=1024, description="length of a customer's or item's vector")
+    factors: int = Field(96, ge=1, le=1024, description="length of a customer's or item's vector")
     iterations: int = Field(15, ge=1, description="alternations")
-    regularization: float = Field(15.0, ge=0, description="λ, the same for every row")
-    alpha: float = Field(1.0, gt=0, description="confidence of a purchase of weight 1")
+    regularization: float = Field(30.0, ge=0, description="λ, the same for every row")
+    alpha: float = Field(4.0, gt=0, description="confidence of a purchase of weight 1")
     seed: int = Field(7, ge=0, description="seed of the first item factors")
     half_life_days: float | None = Field(
         120.0, gt=0, description="days after which a purchase counts half in the fit; none: never"

@@ -53,6 +53,11 @@ class Hyperparameters(Config):
         return self.trend_half_life_days
 
     @property
+    def segment_column(self) -> str | None:
+        """Column of the customers table whose values have a trend each; None for one trend."""
+        return None
+
+    @property
     def own_weight(self) -> float:
         """Weight of own purchases where repeat is allowed."""
         return self.repeat_weight

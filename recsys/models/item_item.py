@@ -30,10 +30,14 @@ class ItemItemParameters(Hyperparameters):
     """Hyperparameters of item-item; the defaults were chosen on Online Retail's validation."""
 
     similarity: Similarity = Field(
-        "cosine", description="cosine, bm25, tfidf, jaccard or lift (recsys/kernels/similarity.py)"
+        "bm25", description="cosine, bm25, tfidf, jaccard or lift (recsys/kernels/similarity.py)"
     )
     neighbours: int = Field(200, ge=1, description="neighbours kept an item")
-    shrink: float = Field(20.0, ge=0, description="pulls similarities that rest on few buyers to 0")
+    trend_power: float = Field(0.2, ge=0, description="exponent of the trend prior; 0: none")
+    repeat_weight: float = Field(
+        2.0, ge=0, description="weight of the customer's own purchases where repeat is allowed"
+    )
+    shrink: float = Field(0.0, ge=0, description="pulls similarities that rest on few buyers to 0")
 
 
 class ItemItem(Recommender):

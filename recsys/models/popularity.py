@@ -24,6 +24,9 @@ class PopularityParameters(Hyperparameters):
     half_life_days: float | None = Field(
         7.0, gt=0, description="days after which a purchase counts half; none: all-time popularity"
     )
+    segment: str | None = Field(
+        None, description="column of the customers table: popularity within it; none: over all"
+    )
     repeat: bool = Field(
         True, description="put the customer's own purchases on top where repeat is allowed"
     )
@@ -34,6 +37,11 @@ class PopularityParameters(Hyperparameters):
     def trend_days(self) -> float:
         """Popularity's half-life is the trend's."""
         return self.half_life_days or ALL_TIME_DAYS
+
+    @property
+    def segment_column(self) -> str | None:
+        """Popularity may be counted by segment."""
+        return self.segment
 
     @property
     def own_weight(self) -> float:

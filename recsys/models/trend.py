@@ -11,6 +11,8 @@ from recsys.session import run_tasks
 # An item that nobody bought lately keeps this share of the strongest trend, so that the prior
 # orders it but never erases what a model learnt about it.
 FLOOR = 1e-3
+# A segment with this many (decayed) purchases counts half by itself, half as all customers do.
+OWN_PURCHASES = 1000.0
 
 
 def trend_counts(
@@ -41,11 +43,27 @@ def trend_counts(
         result[0] = np.bincount(item, weights, block.rows)
         if segments is not None:
             known = block.columns < len(segments)
+            known[known] = segments[block.columns[known]] >= 0
             cell = segments[block.columns[known]] * block.rows + item[known]
             result[1:] = np.bincount(cell, weights[known], count * block.rows).reshape(count, -1)
         return np.asarray(result, dtype=np.float32)
 
     return np.concatenate(run_tasks(spark, count_block, numbers), axis=1)
+
+
+def blended(counts: Floats) -> Floats:
+    """Let a segment that bought little lean on all customers.
+
+    Args:
+        counts: float32 [1 + segments, items], row 0 over all customers.
+
+    Returns:
+        The same, each segment's row with OWN_PURCHASES purchases added as all customers make them.
+    """
+    everyone = counts[:1] / max(float(counts[0].sum()), 1e-30)
+    result = counts + np.float32(OWN_PURCHASES) * everyone
+    result[0] = counts[0]
+    return np.asarray(result, dtype=np.float32)
 
 
 def scaled(counts: Floats) -> Floats:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from recsys.data.dataset import Dataset
 from recsys.data.digest import TABLES, dataset_digest
@@ -13,23 +15,30 @@ from tests.recsys.builders import Line, write_interactions
 from tests.recsys.conftest import SPLIT
 
 PARAMETERS = {"test_days": 28}
-ROWS = [("a", "1", 2.0), ("b", None, 1.0), ("b", None, 1.0)]
-SCHEMA = "left string, right string, amount double"
+NAMES = ("left", "right", "amount")
+TYPES = (pa.string(), pa.string(), pa.float64())
+Row = tuple[str | None, str | None, float]
+ROWS: list[Row] = [("a", "1", 2.0), ("b", None, 1.0), ("b", None, 1.0)]
 
 
 def digest(
-    spark: SparkSession, folder: Path, rows: list[tuple[object, ...]], schema: str = SCHEMA
+    spark: SparkSession,
+    folder: Path,
+    rows: list[Row],
+    names: tuple[str, ...] = NAMES,
+    files: int = 1,
 ) -> str:
-    """Digest a dataset whose every table holds the same rows."""
-    table = spark.createDataFrame(rows, schema).coalesce(1)
-    write_all(table, folder)
-    return dataset_digest(spark, folder, PARAMETERS)
-
-
-def write_all(table: DataFrame, folder: Path) -> None:
-    table.write.parquet(str(folder / TABLES[0]))
+    """Digest a dataset whose every table holds the same rows, dealt out to some files."""
+    (folder / TABLES[0]).mkdir()
+    for number in range(files):
+        columns = zip(*rows[number::files], strict=True)
+        table = pa.table(
+            [pa.array(c, t) for c, t in zip(columns, TYPES, strict=True)], names=list(names)
+        )
+        pq.write_table(table, folder / TABLES[0] / f"part-{number}.parquet")
     for name in TABLES[1:]:
         (folder / name).symlink_to(folder / TABLES[0])
+    return dataset_digest(spark, folder, PARAMETERS)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +49,7 @@ def original(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> s
 def test_order_and_partitions_do_not_matter(
     spark: SparkSession, tmp_path: Path, original: str
 ) -> None:
-    write_all(spark.createDataFrame(ROWS[::-1], SCHEMA).repartition(3), tmp_path)
-    assert dataset_digest(spark, tmp_path, PARAMETERS) == original
+    assert digest(spark, tmp_path, ROWS[::-1], files=3) == original
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_order_and_partitions_do_not_matter(
          "empty instead of null"],
 )  # fmt: skip
 def test_other_content_gives_another_digest(
-    spark: SparkSession, tmp_path: Path, original: str, rows: list[tuple[object, ...]]
+    spark: SparkSession, tmp_path: Path, original: str, rows: list[Row]
 ) -> None:
     assert digest(spark, tmp_path, rows) != original
 
@@ -66,7 +74,7 @@ def test_other_content_gives_another_digest(
 def test_other_names_or_parameters_give_another_digest(
     spark: SparkSession, tmp_path: Path, original: str
 ) -> None:
-    renamed = digest(spark, tmp_path, ROWS, "left string, right string, price double")
+    renamed = digest(spark, tmp_path, ROWS, ("left", "right", "price"))
     assert len({original, renamed, dataset_digest(spark, tmp_path, {"test_days": 7})}) == 3
 
 

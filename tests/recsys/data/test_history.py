@@ -29,7 +29,7 @@ def newest(spark: SparkSession, model: Path, folder: Path, lines: list[Line]) ->
     table = write_interactions(folder / "lines", lines)
     return pack_newest(
         spark,
-        read_tables(spark, table).interactions,
+        read_tables(spark, table),
         model / "items.parquet",
         model / "customers.parquet",
         3,

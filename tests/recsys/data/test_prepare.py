@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
@@ -54,7 +55,11 @@ def test_every_line_lies_in_exactly_its_window(
 
 
 def test_no_window_reaches_into_the_next(dataset: Dataset) -> None:
-    times = {w: pq.read_table(dataset.path / w)["timestamp"].to_pylist() for w in WINDOWS}
+    instant = pa.timestamp("us", tz="UTC")
+    times = {
+        window: pq.read_table(dataset.path / window)["timestamp"].cast(instant).to_pylist()
+        for window in WINDOWS
+    }
     cuts = [datetime.fromisoformat(dataset.facts[f"{w}_cut"]) for w in ("validation", "test")]
     assert max(times["train"]) < cuts[0] <= min(times["validation"])
     assert max(times["validation"]) < cuts[1] <= min(times["test"])
