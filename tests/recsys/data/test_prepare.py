@@ -1,6 +1,7 @@
 """Preparing a dataset: what lies in which window, and who is known when."""
 
 import json
+import shutil
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,48 +144,47 @@ def test_truth_is_what_known_customers_bought_in_the_window(
         assert units == sum(expected)
 
 
-def test_the_facts_of_a_worked_example(spark: SparkSession, tmp_path: Path) -> None:
-    dataset = prepared(
-        spark,
-        tmp_path,
-        [
-            Line("a", "1", 10),
-            Line("b", "2", 10),
-            Line(None, "3", 10, basket="g"),
-            Line("a", "2", 11),
-            Line("c", "4", 11),
-            Line("a", "1", 12),
-            Line("c", "5", 12),
-            Line("d", "5", 12),
-            Line("e", "1", 12),
-        ],
-    )
-    facts = dataset.facts
-    assert [facts[n] for n in ("first_day", "validation_cut_day", "test_cut_day", "end_day")] == [
-        10,
-        11,
-        12,
-        13,
+@pytest.fixture(scope="module")
+def worked(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Three days, one a window; the ids 007 and 7 are two customers, 01 and 1 two items."""
+    lines = [
+        Line("007", "01", 10),
+        Line("7", "1", 10),
+        Line(None, "3", 10, basket="g"),
+        Line("007", "1", 11),
+        Line("c", "4", 11),
+        Line("007", "01", 12),
+        Line("c", "5", 12),
+        Line("d", "5", 12),
+        Line("e", "01", 12),
     ]
+    return prepared(spark, tmp_path_factory.mktemp("worked"), lines)
+
+
+def test_the_facts_of_a_worked_example(worked: Dataset) -> None:
+    facts = worked.facts
+    days = ("first_day", "validation_cut_day", "test_cut_day", "end_day")
+    assert [facts[name] for name in days] == [10, 11, 12, 13]
     assert [facts[f"{w}_rows"] for w in WINDOWS] == [3, 2, 4]
     assert [facts[f"{w}_guest_rows"] for w in WINDOWS] == [1, 0, 0]
     assert (facts["train_customers"], facts["validation_customers"]) == (2, 3)
     assert (facts["train_items"], facts["validation_items"]) == (3, 4)
     assert (facts["validation_known_customers"], facts["test_known_customers"]) == (1, 2)
-    assert facts["validation_cold_customer_share"] == 0.5  # c, of a and c
+    assert facts["validation_cold_customer_share"] == 0.5  # c, of 007 and c
     assert facts["test_cold_customer_share"] == 0.5  # d and e, of four
     assert facts["validation_cold_item_share"] == 0.5  # one row of item 4, of two rows
     assert facts["test_cold_item_share"] == 0.5  # two rows of item 5, of four rows
-    assert facts["density"] == round(4 / (3 * 4), 6)  # a1 a2 b2 c4
+    assert facts["density"] == round(4 / (3 * 4), 6)  # four pairs before the test cut
     assert facts["validation_cut"] == "1970-01-12T00:00:00+00:00"
 
 
-def test_leading_zeros_survive(spark: SparkSession, tmp_path: Path) -> None:
-    lines = [Line(c, i, day) for day in (1, 2, 3) for c, i in (("007", "01"), ("7", "1"))]
-    dataset = prepared(spark, tmp_path, lines)
-    assert ids(dataset, "customers") == ["007", "7"]
-    assert ids(dataset, "items") == ["01", "1"]
-    assert dataset.test.truth.events[:2] == (1, 1)
+def test_leading_zeros_survive(worked: Dataset) -> None:
+    assert ids(worked, "customers") == ["007", "7", "c"]
+    assert ids(worked, "items") == ["01", "1", "3", "4"]
+    tests = pq.read_table(worked.path / "test")
+    assert sorted(tests["customer_id"].to_pylist()) == ["007", "c", "d", "e"]
+    # In the test window 007 bought one thing, 7 nothing, and c one thing.
+    assert [int(n) for block in worked.test.truth for n in np.diff(block.indptr)] == [1, 0, 1]
 
 
 def test_a_missing_window_length_is_named(spark: SparkSession, tmp_path: Path) -> None:
@@ -245,14 +245,13 @@ def test_an_item_that_is_described_twice_is_refused(spark: SparkSession, tmp_pat
         prepare(spark, read_tables(spark, table.parent), tmp_path / "dataset", ONE_EACH)
 
 
-def test_a_dataset_can_be_replaced(spark: SparkSession, tmp_path: Path) -> None:
-    lines = [Line("a", "1", day) for day in (1, 2, 3)]
-    first = prepared(spark, tmp_path, lines)
-    other = write_interactions(tmp_path / "other", [*lines, Line("a", "2", 3)])
-    second = prepare(spark, read_tables(spark, other), tmp_path / "dataset", ONE_EACH)
-    assert second.facts["test_rows"] == 2
-    assert second.digest != first.digest
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "lines", "other"]
+def test_a_dataset_can_be_replaced(spark: SparkSession, worked: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(worked.path, tmp_path / "dataset")
+    replaced = prepared(spark, tmp_path, [Line("a", "1", day) for day in (1, 2, 3)])
+    assert replaced.facts["test_rows"] == 1
+    assert replaced.digest != worked.digest
+    assert load_dataset(tmp_path / "dataset").digest == replaced.digest
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "lines"]
 
 
 def test_loading_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
