@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from recsys.data.dataset import Dataset
 from recsys.data import digest as module
+from recsys.data.dataset import Dataset
 from recsys.data.digest import dataset_digest
 from recsys.data.prepare import prepare
 from recsys.data.tables import read_tables

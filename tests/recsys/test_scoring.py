@@ -1,0 +1,131 @@
+"""The one path to a ranking, held to a slow and plain one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from recsys.errors import UsageError
+from recsys.models.base import Hyperparameters
+from recsys.scoring import FOLD_IN, MODEL, POPULARITY, Ranker, Ranking, check_k
+from recsys.strategy import Seen
+
+
+@dataclass
+class Fixed:
+    """A scorer whose scores are given."""
+
+    scores: NDArray[np.float32]
+
+    def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
+        return self.scores.copy()
+
+
+@dataclass
+class Case:
+    """Random scores with ties and silence, purchases, trend, and ids in no order."""
+
+    scores: NDArray[np.float32]
+    purchases: NDArray[np.float32]
+    trend: NDArray[np.float32]
+    ids: NDArray[np.str_]
+    k: int
+    parameters: Hyperparameters
+
+    def rank(self, policy: Seen) -> Ranking:
+        ranker = Ranker(
+            Fixed(self.scores), self.parameters, self.trend[None, :], self.ids, known_customers=1
+        )
+        bought = sp.csr_matrix(self.purchases)
+        rows = np.arange(len(self.scores))
+        return ranker.rank(rows, bought, bought, self.k, (policy,))[0]
+
+    def expected(self, row: int, policy: Seen) -> list[tuple[int, int]]:
+        """Return (item, source) by sorting one item after another."""
+        model: list[tuple[float, str, int]] = []
+        rest: list[tuple[float, str, int]] = []
+        for item, raw in enumerate(self.scores[row]):
+            own = self.purchases[row, item]
+            if policy == "exclude" and own > 0:
+                continue
+            prior = self.trend[item] ** np.float32(self.parameters.trend_power)
+            score = np.float32(raw) * prior
+            if policy == "allow" and own > 0 and self.parameters.repeat_weight > 0:
+                base = np.float32(0) if np.isneginf(score) else score
+                score = base + np.float32(self.parameters.repeat_weight) * own
+            if np.isneginf(score):
+                rest.append((-float(self.trend[item]), str(self.ids[item]), item))
+            else:
+                model.append((-float(score), str(self.ids[item]), item))
+        source = MODEL if row < 1 else FOLD_IN
+        ranked = [(item, source) for _, _, item in sorted(model)]
+        ranked += [(item, POPULARITY) for _, _, item in sorted(rest)]
+        return ranked[: self.k]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    customers, items = draw(st.integers(1, 4)), draw(st.integers(1, 12))
+    scores = random.choice([0.25, 0.5, 1.0, -0.5], (customers, items)).astype(np.float32)
+    scores[random.random(scores.shape) < draw(st.sampled_from([0.0, 0.4, 1.0]))] = -np.inf
+    purchases = random.choice([0, 0, 0.5, 1], (customers, items)).astype(np.float32)
+    ids = np.array([f"{n:03d}" for n in random.permutation(items)])
+    parameters = Hyperparameters(
+        trend_power=draw(st.sampled_from([0.0, 1.0])),
+        repeat_weight=draw(st.sampled_from([0.0, 2.0])),
+    )
+    trend = random.choice([0.25, 0.5, 1.0], items).astype(np.float32)
+    return Case(scores, purchases, trend, ids, draw(st.integers(1, 14)), parameters)
+
+
+@settings(max_examples=300, deadline=None)
+@given(cases(), st.sampled_from(["exclude", "allow"]))
+def test_a_ranking_equals_the_plain_one(case: Case, policy: Seen) -> None:
+    ranking = case.rank(policy)
+    for row in range(len(case.scores)):
+        given_items = ranking.items[row] >= 0
+        found = list(
+            zip(
+                ranking.items[row][given_items].tolist(),
+                ranking.sources[row][given_items].tolist(),
+                strict=True,
+            )
+        )
+        assert found == case.expected(row, policy)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_discover_gives_as_many_distinct_new_items_as_there_are(case: Case) -> None:
+    ranking = case.rank("exclude")
+    for row in range(len(case.scores)):
+        items = ranking.items[row][ranking.items[row] >= 0]
+        allowed = np.flatnonzero(case.purchases[row] == 0)
+        assert len(items) == len(set(items)) == min(case.k, len(allowed))
+        assert set(items) <= set(allowed)
+
+
+def test_a_customer_follows_the_trend_of_their_segment() -> None:
+    trends = np.array([[1.0, 0.5], [0.25, 1.0]], dtype=np.float32)
+    ranker = Ranker(
+        Fixed(np.ones((2, 2), dtype=np.float32)),
+        Hyperparameters(trend_power=1),
+        trends,
+        np.array(["a", "b"]),
+        known_customers=2,
+    )
+    nothing = sp.csr_matrix((2, 2), dtype=np.float32)
+    (ranking,) = ranker.rank(
+        np.arange(2), nothing, nothing, 2, ("exclude",), segments=np.array([0, 1])
+    )
+    assert ranking.items.tolist() == [[0, 1], [1, 0]]
+
+
+def test_k_above_the_catalogue_is_refused() -> None:
+    with pytest.raises(UsageError, match="k=11 is more than the 10 items"):
+        check_k(11, 10)
