@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pyspark.sql import SparkSession
 
 from recsys.config import Config
@@ -29,6 +29,9 @@ Ints = NDArray[np.int64]
 
 class Hyperparameters(Config):
     """What a recommender of any kind is fitted and scored with."""
+
+    # JSON, in which a plan and a saved model keep them, has no word for infinity.
+    model_config = ConfigDict(allow_inf_nan=False)
 
     trend_power: float = Field(0.5, ge=0, description="exponent of the trend prior; 0 turns it off")
     trend_half_life_days: float = Field(

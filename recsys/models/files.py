@@ -144,6 +144,9 @@ def load(folder: Path, fitted: Path) -> Header:
     """
     check(folder)
     header, shapes = read_header(folder)
+    checked = {file.stem for file in folder.glob("*.parquet")}
+    if strangers := sorted(set(shapes) - checked):
+        raise ModelError(f"{folder / HEADER} names arrays that are not there: {strangers[0]}.")
     fitted.mkdir(parents=True, exist_ok=True)
     for name, shape in shapes.items():
         _unpack_array(folder / f"{name}.parquet", tuple(shape), fitted, name)

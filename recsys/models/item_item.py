@@ -161,5 +161,8 @@ class ItemItemScorer:
         strongest = np.zeros(product.shape[0], dtype=np.float32)
         np.maximum.at(strongest, row, product.data)
         scores = np.full(product.shape, -np.inf, dtype=np.float32)
-        scores[row, product.indices] = product.data / strongest[row]
+        # Purchases so old that they weigh nothing say nothing.
+        said = product.data > 0
+        row, column = row[said], product.indices[said]
+        scores[row, column] = product.data[said] / strongest[row]
         return scores

@@ -2,6 +2,7 @@
 
 import json
 import pickletools
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def fitted(
 def discover(fitted: Fitted, spark: SparkSession, k: int) -> NDArray[np.int64]:
     """Rank what each customer has not bought."""
     history = fitted.history
-    trend = scaled(trend_counts(spark, history, fitted.parameters.trend_days))[0]
+    trend = scaled(trend_counts(spark, history, fitted.parameters.trend_days))
     ids = np.array([f"i{item:03d}" for item in range(history.items)])
     ranker = Ranker(fitted.scorer, fitted.parameters, trend, ids, history.customers)
     lists = []
@@ -427,9 +428,7 @@ def test_an_array_outside_the_model_is_refused(
     saved: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = saved("als")
-    (folder / "item_factors.parquet").rename(tmp_path / "outside.parquet")
-    (tmp_path / "outside.parquet").write_bytes((tmp_path / "outside.parquet").read_bytes())
-    folder = saved("als")
+    shutil.copy(folder / "item_factors.parquet", tmp_path / "outside.parquet")
     forge(folder, arrays={"../outside": [ITEMS, 8]})
     with pytest.raises(ModelError, match=r"\.\./outside"):
         files.load(folder, tmp_path / "inner" / "loaded")
@@ -454,6 +453,6 @@ def test_an_unknown_hyperparameter_is_refused(name: str) -> None:
 
 @EVERY
 @pytest.mark.parametrize("value", ["inf", "nan", "-1", "0"])
-def test_a_half_life_is_a_positive_number(name: str, value: str) -> None:
+def test_a_half_life_is_a_positive_and_finite_number(name: str, value: str) -> None:
     with pytest.raises(UsageError, match="trend_half_life_days='.*' is not usable"):
         ALGORITHMS[name].parameters_class.checked({"trend_half_life_days": value}, "here")

@@ -1,5 +1,6 @@
 """The trend: time-decayed purchase counts, worked by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.models.base import Hyperparameters, decay
-from recsys.models.trend import FLOOR, scaled, trend_counts
+from recsys.models.trend import FLOOR, OWN_PURCHASES, blended, scaled, trend_counts
 from tests.recsys.builders import history_of, pack_events
 
 CUT = 20
@@ -37,6 +38,22 @@ def test_segments_count_their_own_customers_and_no_guests(
     np.testing.assert_allclose(counts, [[2, 1, 2, 0], [1, 0, 1, 0], [1, 0, 1, 0]], rtol=1e-6)
 
 
+def test_a_customer_without_a_segment_counts_for_all_only(
+    spark: SparkSession, history: History
+) -> None:
+    counts = trend_counts(spark, history, 1e9, segments=np.array([-1, 0], dtype=np.int32))
+    np.testing.assert_allclose(counts, [[2, 1, 2, 0], [1, 0, 1, 0]], rtol=1e-6)
+
+
+def test_a_segment_that_bought_little_leans_on_all() -> None:
+    counts = np.array([[3, 1], [0, 0], [0, OWN_PURCHASES]], dtype=np.float32)
+    everyone, nobody, many = blended(counts)
+    assert everyone.tolist() == [3, 1]
+    np.testing.assert_allclose(nobody, [OWN_PURCHASES * 3 / 4, OWN_PURCHASES / 4])
+    # As many purchases as it is lent: half by itself, half as all.
+    np.testing.assert_allclose(many / many.sum(), [3 / 8, 5 / 8])
+
+
 def test_scaled_to_at_most_1_and_never_0() -> None:
     values = scaled(np.array([[4, 1, 0], [0, 0, 0]], dtype=np.float32))
     np.testing.assert_allclose(values[0], [1, FLOOR + (1 - FLOOR) / 4, FLOOR], rtol=1e-6)
@@ -51,10 +68,10 @@ def test_decay_counts_back_from_the_cut() -> None:
 
 def test_the_fit_weighs_by_quantity_and_age(tmp_path: Path) -> None:
     block = pack_events(tmp_path / "block", [(0, 0, 10), (0, 1, 0)], 1, 1).read(0)
-    block.quantities[:] = [16, 4] if block.quantities.flags.writeable else block.quantities
+    block = replace(block, quantities=np.array([16, 4], dtype=np.float32))
     parameters = Hyperparameters(quantity_power=0.5, half_life_days=10.0)
-    expected = np.sqrt(block.quantities) * [0.5, 0.25]
-    np.testing.assert_allclose(parameters.weights(block, 20), expected, rtol=1e-6)
+    # √16 one half-life ago, √4 two half-lives ago.
+    assert parameters.weights(block, 20).tolist() == [2, 0.5]
 
 
 def test_without_half_life_and_power_every_purchase_weighs_1(tmp_path: Path) -> None:
