@@ -161,8 +161,5 @@ class ItemItemScorer:
         strongest = np.zeros(product.shape[0], dtype=np.float32)
         np.maximum.at(strongest, row, product.data)
         scores = np.full(product.shape, -np.inf, dtype=np.float32)
-        # Purchases so old that they weigh nothing say nothing.
-        said = product.data > 0
-        row, column = row[said], product.indices[said]
-        scores[row, column] = product.data[said] / strongest[row]
+        scores[row, product.indices] = product.data / strongest[row]
         return scores
