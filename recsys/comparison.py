@@ -45,6 +45,8 @@ def paired_difference(
         DataError: the tables differ in their customers, or lack the metric.
     """
     left, right = (_values(table, question, metric) for table in (champion, challenger))
+    if len(left) == 0:
+        raise DataError(f"No customer was judged on {question!r}: choose another question.")
     if not left[c.CUSTOMER_ID].equals(right[c.CUSTOMER_ID]):
         raise DataError(
             "The two runs were judged on different customers: train both on the same dataset."

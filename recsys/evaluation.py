@@ -102,11 +102,11 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
         question: np.sum([counts[question] for counts, _ in done], axis=0) for question in QUESTIONS
     }
     popularity = np.sum([bought for _, bought in done], axis=0).astype(np.float64)
-    customers = pq.read_table(table)
+    customers = pq.read_table(table) if any(table.iterdir()) else None
     means, totals = {}, {}
     for question in QUESTIONS:
-        rows = customers.filter(pc.equal(customers["question"], question))
-        if len(rows) == 0:
+        rows = customers and customers.filter(pc.equal(customers["question"], question))
+        if not rows:
             raise DataError(
                 f"No customer of the {fold.name} window has anything to {question}: "
                 "prepare a dataset with a longer window."

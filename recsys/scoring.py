@@ -134,7 +134,9 @@ class Ranker:
         """
         self.scorer, self.parameters, self.trends = scorer, parameters, trends
         self.known_customers = known_customers
-        self.priors = trends ** np.float32(parameters.trend_power)
+        # Never 0, because a silent recommender's -inf times 0 would be no number.
+        prior = trends ** np.float32(parameters.trend_power)
+        self.priors = np.maximum(prior, np.finfo(np.float32).tiny)
         self.tie_order = np.empty(len(item_ids), dtype=np.int64)
         self.tie_order[np.argsort(item_ids)] = np.arange(len(item_ids))
 
@@ -260,14 +262,20 @@ def rank_block(
         yield local, ranker.rank(fitted, weights[local], purchases[local], k, policies, segment)
 
 
-@lru_cache(maxsize=8)
 def read_ids(tables: str, table: str, column: str, count: int) -> NDArray[np.str_]:
-    """Read the first `count` ids of a table, in index order.
+    """Read the first `count` ids of a table, in index order; once a process while it stays.
 
     Returns:
         str [count].
     """
-    ids = pq.read_table(Path(tables) / table, columns=[column])[column].slice(0, count)
+    folder = Path(tables) / table
+    return _read_ids(folder, column, count, folder.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_ids(folder: Path, column: str, count: int, written: int) -> NDArray[np.str_]:
+    """Read ids; `written` tells a table from another that took its place."""
+    ids = pq.read_table(folder, columns=[column])[column].slice(0, count)
     result: NDArray[np.str_] = np.array(ids.to_pylist(), dtype=object).astype(str)
     return result
 
@@ -295,6 +303,8 @@ def read_segments(history: History, column: str) -> NDArray[np.int32]:
 
 def check_k(k: int, items: int) -> None:
     """Raise UsageError where a customer cannot be given k distinct items."""
+    if k < 1:
+        raise UsageError(f"k={k} is too few: ask for at least 1.")
     if k > items:
         raise UsageError(f"k={k} is more than the {items} items of the catalogue: lower k.")
 

@@ -17,7 +17,7 @@ from mlflow.types.schema import Array
 
 from recsys import columns as c
 from recsys.models import ALGORITHMS, arrays, files
-from recsys.scoring import SOURCES, Ranker
+from recsys.scoring import SOURCES, Ranker, check_k
 from recsys.strategy import Seen
 
 HISTORY = "history"
@@ -83,6 +83,7 @@ class RecommenderModel:
         unknown = self.header.customers
         rows = np.array([self._customer.get(i, unknown) for i in ids], dtype=np.int64)
         k = min(int(options["k"]), len(self.items))
+        check_k(k, len(self.items))
         policy: Seen = "allow" if options["repeat"] else "exclude"
         ranking = self._ranker.rank(rows, bought, bought, k, (policy,))[0]
         row, place = np.nonzero(ranking.items >= 0)

@@ -1,18 +1,33 @@
 """The one path to a ranking, held to a slow and plain one."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from recsys import scoring
 from recsys.errors import UsageError
 from recsys.models.base import Hyperparameters
-from recsys.scoring import FOLD_IN, MODEL, POPULARITY, Ranker, Ranking, check_k
+from recsys.scoring import (
+    FOLD_IN,
+    MODEL,
+    POPULARITY,
+    Plan,
+    Ranker,
+    Ranking,
+    check_k,
+    rank_block,
+    read_ids,
+)
 from recsys.strategy import Seen
+from tests.recsys.builders import history_of
 
 
 @dataclass
@@ -126,6 +141,80 @@ def test_a_customer_follows_the_trend_of_their_segment() -> None:
     assert ranking.items.tolist() == [[0, 1], [1, 0]]
 
 
+def test_k_below_1_is_refused() -> None:
+    with pytest.raises(UsageError, match="k=0 .*at least 1"):
+        check_k(0, 10)
+
+
 def test_k_above_the_catalogue_is_refused() -> None:
     with pytest.raises(UsageError, match="k=11 is more than the 10 items"):
         check_k(11, 10)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases())
+def test_scores_of_a_source_never_rise_along_a_list(case: Case) -> None:
+    ranking = case.rank("allow")
+    for source in (MODEL, FOLD_IN, POPULARITY):
+        for scores, sources in zip(ranking.scores, ranking.sources, strict=True):
+            assert (np.diff(scores[sources == source]) <= 0).all()
+    # Popularity comes only behind what the recommender had to say.
+    assert (np.diff(ranking.sources == POPULARITY, axis=1) >= 0)[ranking.items[:, 1:] >= 0].all()
+
+
+def test_a_huge_power_of_the_trend_keeps_silence_silent() -> None:
+    case = Case(
+        scores=np.array([[-np.inf, 1.0, 1.0]], dtype=np.float32),
+        purchases=np.zeros((1, 3), dtype=np.float32),
+        trend=np.array([1e-3, 1e-3, 1.0], dtype=np.float32),
+        ids=np.array(["a", "b", "c"]),
+        k=3,
+        parameters=Hyperparameters(trend_power=50),
+    )
+    ranking = case.rank("exclude")
+    assert ranking.items.tolist() == [[2, 1, 0]]
+    assert ranking.sources.tolist() == [[MODEL, MODEL, POPULARITY]]
+
+
+@pytest.mark.parametrize("cells", [1, 60, 10_000])
+def test_chunks_of_customers_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int
+) -> None:
+    random = np.random.default_rng(1)
+    personal = random.random((12, 20)).astype(np.float32)
+
+    class ByRow(Fixed):
+        def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
+            return np.array(self.scores[rows])
+
+    draws = random.integers(0, [12, 20, 50], (60, 3)).tolist()
+    history = history_of(tmp_path, [(r, i, d) for r, i, d in draws], 12, 20, 50)
+    ids = read_ids(history.tables, "items", "item_id", 20)
+    ranker = Ranker(ByRow(personal), Hyperparameters(), np.ones((1, 20), np.float32), ids, 12)
+    monkeypatch.setattr(scoring, "open_ranker", lambda plan: ranker)
+    monkeypatch.setattr(scoring, "SCORES_A_CHUNK", cells)
+    plan = Plan("popularity", "{}", "", 12, "", history)
+    wanted = np.array([True, False, True])
+    found: dict[int, list[int]] = {}
+    for block in history.customer_blocks:
+        for local, (ranking,) in rank_block(plan, block, wanted, 5, ("exclude",)):
+            assert cells > 20 or len(local) == 1
+            found |= dict(zip((local + block.start).tolist(), ranking.items.tolist(), strict=True))
+    bought = {(row, item) for row, item, _ in draws}
+    expected = {
+        row: sorted((i for i in range(20) if (row, i) not in bought), key=lambda i: -scores[i])[:5]
+        for row, scores in enumerate(personal)
+        if row % 3 != 1
+    }
+    assert found == expected
+
+
+def test_ids_of_a_dataset_that_was_replaced_are_read_again(tmp_path: Path) -> None:
+    for name, ids in (("old", ["1", "2"]), ("new", ["1", "3"])):
+        (tmp_path / name / "items").mkdir(parents=True)
+        pq.write_table(pa.table({"item_id": ids}), tmp_path / name / "items" / "part-0.parquet")
+    (tmp_path / "old").rename(tmp_path / "dataset")
+    assert read_ids(str(tmp_path / "dataset"), "items", "item_id", 2).tolist() == ["1", "2"]
+    (tmp_path / "dataset").rename(tmp_path / "old")
+    (tmp_path / "new").rename(tmp_path / "dataset")
+    assert read_ids(str(tmp_path / "dataset"), "items", "item_id", 2).tolist() == ["1", "3"]

@@ -154,7 +154,7 @@ def test_the_tables_have_exactly_their_columns(spark: SparkSession, tmp_path: Pa
     quarantine = pq.read_schema(next((tmp_path / "out" / "quarantine").glob("*.parquet")))
     assert quarantine.names == [*HEADER, "reasons"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "ingest.json", "interactions", "items", "quarantine",
+        "customers", "ingest.json", "interactions", "items", "quarantine",
     ]  # fmt: skip
     text = (tmp_path / "out" / "ingest.json").read_text()
     assert IngestReport.model_validate_json(text).rows_in == 2
