@@ -37,7 +37,7 @@ CUSTOMERS = ITEMS = 20
 CUT = 100
 # Sized for a checkerboard of 20 × 20; a new recommender starts with its defaults.
 SMALL: dict[str, dict[str, Any]] = {
-    "als": {"factors": 8, "iterations": 6, "regularization": 0.5},
+    "als": {"factors": 8, "iterations": 3, "regularization": 0.5},
     "item_item": {"neighbours": 12, "shrink": 1.0},
 }
 EVERY = pytest.mark.parametrize("name", ALGORITHMS)
