@@ -47,11 +47,12 @@ def run(
     """Parse, run one step, and exit: 0 done, 1 could not be done, 2 wrong parameter.
 
     An empty value and the word `none` stand for a parameter that is not given, because an
-    MLproject passes every parameter.
+    MLproject passes every parameter; `never` turns off one that has a default, such as a half-life.
     """
     options = vars(parser(config, doc, name).parse_args(arguments))
     show_trace = options.pop("traceback") or bool(os.environ.get("RECSYS_TRACEBACK"))
     given = {k: v for k, v in options.items() if v is not None and v.lower() not in ("", "none")}
+    given = {k: None if v.lower() == "never" else v for k, v in given.items()}
     try:
         step(config.checked(given, name))
     except RecsysError as error:

@@ -38,7 +38,7 @@ class AlsParameters(Hyperparameters):
     alpha: float = Field(4.0, gt=0, description="confidence of a purchase of weight 1")
     seed: int = Field(7, ge=0, description="seed of the first item factors")
     half_life_days: float | None = Field(
-        120.0, gt=0, description="days after which a purchase counts half in the fit; none: never"
+        120.0, gt=0, description="days after which a purchase counts half in the fit; or never"
     )
     repeat_weight: float = Field(
         0.3, ge=0, description="weight of the customer's own purchases where repeat is allowed"

@@ -44,7 +44,7 @@ class Hyperparameters(Config):
         120.0, gt=0, description="days after which an own purchase counts half"
     )
     half_life_days: float | None = Field(
-        180.0, gt=0, description="days after which a purchase counts half in the fit; none: never"
+        180.0, gt=0, description="days after which a purchase counts half in the fit; or never"
     )
     quantity_power: float = Field(
         0.0, ge=0, le=1, description="a purchase of q units weighs q^quantity_power in the fit"

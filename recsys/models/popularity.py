@@ -22,7 +22,7 @@ class PopularityParameters(Hyperparameters):
     """Hyperparameters of popularity; the defaults were chosen on Online Retail's validation."""
 
     half_life_days: float | None = Field(
-        7.0, gt=0, description="days after which a purchase counts half; none: all-time popularity"
+        7.0, gt=0, description="days after which a purchase counts half; never: all-time popularity"
     )
     segment: str | None = Field(
         None, description="column of the customers table: popularity within it; none: over all"
