@@ -20,7 +20,7 @@ from experiments.train import TrainedRun, run_train
 from recsys import cli, tracking
 from recsys.config import Config
 from recsys.data.simulate import SimulateConfig
-from recsys.evaluation import QUESTIONS, metric_prefix
+from recsys.hit_table import QUESTIONS, metric_name
 from recsys.models import ALGORITHMS
 from recsys.progress import say
 from recsys.session import spark_session
@@ -30,6 +30,7 @@ from registry.promote import PromoteConfig, run_promote
 from registry.releases import Release
 
 SIMULATED = "simulated"
+SHOWN = ("ndcg_at_10", "recall_at_10")
 
 
 class PipelineConfig(Config):
@@ -44,6 +45,7 @@ class PipelineConfig(Config):
     model_name: str = Field("recommender", description="registered model of the releases")
     test_days: int = Field(28, ge=1, description="days of the test window")
     validation_days: int = Field(28, ge=1, description="days of the validation window")
+    windows: int = Field(1, ge=1, description="test windows; the gain must show in each")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def run_pipeline(config: PipelineConfig, spark: SparkSession) -> Outcome:
                 output=str(output / "dataset"),
                 test_days=config.test_days,
                 validation_days=config.validation_days,
+                windows=config.windows,
             ),
             spark,
         )
@@ -106,9 +109,8 @@ def summary(outcome: Outcome) -> str:
     """Write the short table at the end of the flow."""
     lines = ["", f"{'test window, k = 10':<22}{'ndcg@10 (95 % interval)':<30}recall@10"]
     for question in QUESTIONS:
-        prefix = metric_prefix("test", question)
         for run in outcome.trained:
-            cells = [_interval(run.metrics, prefix + n) for n in ("ndcg_at_10", "recall_at_10")]
+            cells = [_interval(run.metrics, f"test/{metric_name(question, n)}") for n in SHOWN]
             lines.append(f"{question + ' ' + run.algorithm:<22}{cells[0]:<30}{cells[1]}")
     release, scored = outcome.release, outcome.scored
     return "\n".join(

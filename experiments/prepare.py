@@ -1,16 +1,18 @@
-"""Cut interactions into train, validation and test, index the ids, and pack them as a dataset.
+"""Cut interactions into windows (train, validation, test), index the ids, and pack a dataset.
 
 python -m experiments.prepare --interactions out/ingested --output out/dataset
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from pydantic import Field
 from pyspark.sql import SparkSession
 
 from recsys import cli, tracking
-from recsys.data.dataset import Dataset
+from recsys.data.dataset import Dataset, window_names
 from recsys.data.prepare import Split, prepare
 from recsys.data.tables import read_tables
 from recsys.progress import say, stage
@@ -26,25 +28,29 @@ class PrepareConfig(Split):
 
 def run_prepare(config: PrepareConfig, spark: SparkSession) -> Dataset:
     """Write the dataset and log its facts."""
-    split = Split(test_days=config.test_days, validation_days=config.validation_days)
+    split = Split(**config.model_dump(include=set(Split.model_fields)))
     with tracking.step_run("prepare", "prepare", config.model_dump()), stage("prepare"):
         dataset = prepare(
             spark, read_tables(spark, config.interactions), Path(config.output), split
         )
         tracking.log_dataset(dataset, "prepare")
         mlflow.log_artifact(str(dataset.path / "dataset.json"))
-        facts = dataset.facts
+        facts, known = dataset.facts, dataset.test.history
+        say(f"  {_windows_line(facts, window_names(split.windows))}")
         say(
-            f"  train until {facts['validation_cut'][:10]}, validation until "
-            f"{facts['test_cut'][:10]}, test until {facts['end'][:10]}: "
-            f"{facts['train_rows']:,} + {facts['validation_rows']:,} + {facts['test_rows']:,} rows"
-        )
-        say(
-            f"  {facts['validation_customers']:,} customers, {facts['validation_items']:,} items; "
+            f"  {known.customers:,} customers, {known.items:,} items; "
             f"of the test window's customers {facts['test_cold_customer_share']:.1%} are new"
         )
         say(f"  digest {dataset.digest[:12]}, dataset in {config.output}")
         return dataset
+
+
+def _windows_line(facts: Mapping[str, Any], windows: Sequence[str]) -> str:
+    """Say until when each window lasts, and how many rows it has."""
+    ends = [*(facts[f"{name}_cut"] for name in windows[1:]), facts["end"]]
+    lasts = (f"{name} until {end[:10]}" for name, end in zip(windows, ends, strict=True))
+    rows = " + ".join(f"{facts[f'{name}_rows']:,}" for name in windows)
+    return f"{', '.join(lasts)}: {rows} rows"
 
 
 def main(config: PrepareConfig) -> None:

@@ -6,6 +6,7 @@ python -m experiments.train als --help
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from pyspark.sql import SparkSession
 from recsys import cli, tracking
 from recsys.config import Config
 from recsys.data.dataset import load_dataset
-from recsys.evaluation import QUESTIONS
+from recsys.hit_table import QUESTIONS
 from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
 from recsys.progress import say
+from recsys.segments import SEGMENTS_HELP
 from recsys.session import spark_session
 from recsys.training import train
+from recsys.view import run_address, view_address
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,11 @@ class TrainedRun:
 
 
 def run_train(
-    algorithm: str, dataset_path: str, parameters: Hyperparameters, spark: SparkSession
+    algorithm: str,
+    dataset_path: str,
+    parameters: Hyperparameters,
+    spark: SparkSession,
+    segments: Sequence[str] = (),
 ) -> TrainedRun:
     """Train, judge and log one recommender.
 
@@ -43,23 +50,35 @@ def run_train(
         dataset_path: folder that `prepare` wrote.
         parameters: its hyperparameters.
         spark: the session.
+        segments: columns of the customers or items table whose groups are judged separately.
     """
     dataset = load_dataset(dataset_path)
     logged: dict[str, Any] = {"algorithm": algorithm, "dataset": dataset_path}
     with (
-        tracking.step_run(algorithm, algorithm, logged | parameters.model_dump()) as run,
+        tracking.step_run(
+            algorithm, run_name(algorithm, parameters), logged | parameters.model_dump()
+        ) as run,
         tempfile.TemporaryDirectory(prefix=f"recsys-{algorithm}-") as scratch,
     ):
         tracking.log_dataset(dataset, "train")
         trained = train(spark, dataset, algorithm, parameters, Path(scratch))
-        tracking.log_training(trained, dataset)
+        tracking.log_training(trained, dataset, run, segments)
         for question in QUESTIONS:
-            ndcg = trained.test.means[question]["ndcg_at_10"]
+            ndcg = trained.test.estimates[question]["ndcg_at_10"]
             say(
                 f"  {algorithm}, {question}: test ndcg@10 "
-                f"{ndcg.mean:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f})"
+                f"{ndcg.value:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f})"
             )
+        experiment = run.info.experiment_id
+        say(f"  this run: {run_address(experiment, run.info.run_id)}")
+        say(f"  all runs, best first: {view_address(experiment)}")
         return TrainedRun(run.info.run_id, algorithm, trained.test.metrics())
+
+
+def run_name(algorithm: str, parameters: Hyperparameters) -> str:
+    """Name a run by its recommender and the hyperparameters that are not the default."""
+    changed = parameters.model_dump(exclude_defaults=True)
+    return " ".join([algorithm, *(f"{name}={value}" for name, value in changed.items())])
 
 
 def train_config(algorithm: str) -> type[Config]:
@@ -68,6 +87,7 @@ def train_config(algorithm: str) -> type[Config]:
         f"Train_{algorithm}",
         __base__=ALGORITHMS[algorithm].parameters_class,
         dataset=(str, Field(description="folder that prepare wrote")),
+        segments=(str | None, Field(None, description=SEGMENTS_HELP)),
     )
 
 
@@ -76,10 +96,10 @@ def main(algorithm: str, arguments: list[str]) -> None:
 
     def step(config: Config) -> None:
         values = config.model_dump()
-        dataset = values.pop("dataset")
+        dataset, columns = values.pop("dataset"), cli.names(values.pop("segments"))
         parameters = ALGORITHMS[algorithm].parameters_class(**values)
         load_dataset(dataset)
-        run_train(algorithm, dataset, parameters, spark_session(algorithm))
+        run_train(algorithm, dataset, parameters, spark_session(algorithm), columns)
 
     name = f"python -m experiments.train {algorithm}"
     cli.run(step, train_config(algorithm), __doc__, name, arguments)

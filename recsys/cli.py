@@ -72,6 +72,11 @@ def run(
         )
 
 
+def names(text: str | None) -> list[str]:
+    """Split a parameter that holds several names, by comma."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
 def _stop(message: str, code: int) -> None:
     """Leave with one line on standard error."""
     sys.stdout.flush()

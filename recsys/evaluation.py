@@ -1,4 +1,4 @@
-"""Judge a fitted recommender on a window: one table with a row a customer, then means.
+"""Judge a fitted recommender on a window: the hit table, then estimates with intervals.
 
 Two questions are asked of every recommender:
 
@@ -10,30 +10,33 @@ A customer is eligible where the history knows them and they bought something re
 window. Items that the history does not know count as relevant, though nothing can find them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from recsys import columns as c
+from recsys import hit_table
 from recsys.data.dataset import Fold
 from recsys.errors import DataError
-from recsys.kernels.blocks import Block
+from recsys.hit_table import QUESTIONS, K
+from recsys.judging import POPULARITY, Judged, judge_block
 from recsys.metrics import beyond_accuracy
-from recsys.metrics.intervals import Interval, mean_intervals
-from recsys.metrics.ranking import per_customer
-from recsys.scoring import MODEL, Plan, Ranking, check_k, ids_of, rank_block, read_ids
+from recsys.metrics.intervals import Interval, centred_interval, mean_intervals
+from recsys.models import arrays
+from recsys.models.trend import trend_counts
+from recsys.scoring import NONE, SOURCES, Plan
+from recsys.segments import segment_values, segments
 from recsys.session import run_tasks
-from recsys.strategy import Seen
 
-KS = (5, 10, 20)
-QUESTIONS: dict[str, Seen] = {"discover": "exclude", "replenish": "allow"}
 INTERVAL_SEED = 20
+CATALOGUE_REPLICATES = 200
 
 
 @dataclass(frozen=True)
@@ -41,42 +44,40 @@ class Evaluation:
     """How a recommender did on one window.
 
     Attributes:
-        window: `validation` or `test`.
-        table: folder of Parquet parts: customer_id, question, history (purchases before), relevant,
-            recommended (item ids), hits (their places from 1), sources, and a column a metric.
-        means: question → metric → mean with interval.
-        totals: question → metric of the whole set of lists, such as coverage.
+        window: `validation`, `test`, or an earlier test window such as `test_2`.
+        table: folder of the hit table's Parquet parts (see `recsys.hit_table`).
+        estimates: question → metric → estimate with interval.
+        totals: question → customers judged, and the share of them that each source served.
         recommended: question → how often each item was recommended at 10, int [items].
-        popularity: [items] purchases before the cut.
+        popularity: [items] purchases before the cut, guests' too.
+        items_per_second: recommendations made in a second of one core, both questions together.
     """
 
     window: str
     table: Path
-    means: dict[str, dict[str, Interval]]
+    estimates: dict[str, dict[str, Interval]]
     totals: dict[str, dict[str, float]]
     recommended: dict[str, NDArray[np.int64]]
     popularity: NDArray[np.float64]
+    items_per_second: float
 
     def metrics(self) -> dict[str, float]:
         """Return all metrics under the names that runs carry.
 
         `test/ndcg_at_10` is for discover, `test/replenish/ndcg_at_10` for replenish; the ends of
-        a mean's interval have `_low` and `_high` behind its name.
+        an interval have `_low` and `_high` behind the name, at 10 only: more would drown the rest.
+        The speed is not among them: it differs from run to run.
         """
-        named = {}
+        named: dict[str, float] = {}
         for question in QUESTIONS:
-            prefix = metric_prefix(self.window, question)
-            for name, interval in self.means[question].items():
-                named[prefix + name] = interval.mean
-                named[prefix + name + "_low"] = interval.low
-                named[prefix + name + "_high"] = interval.high
-            named |= {prefix + name: value for name, value in self.totals[question].items()}
+            found = dict(self.totals[question])
+            for name, interval in self.estimates[question].items():
+                found[name] = interval.value
+                if name.endswith(f"_at_{K}"):
+                    found |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
+            for name, value in found.items():
+                named[f"{self.window}/{hit_table.metric_name(question, name)}"] = value
         return named
-
-
-def metric_prefix(window: str, question: str) -> str:
-    """Return what stands before a metric's name; discover is the question asked by default."""
-    return f"{window}/" if question == "discover" else f"{window}/{question}/"
 
 
 def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evaluation:
@@ -86,121 +87,103 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
         spark: the session.
         plan: a recommender fitted on the fold's history.
         fold: history and truth.
-        table: folder to write the table of customers to.
+        table: folder to write the hit table to.
 
     Raises:
         DataError: no customer is eligible.
     """
-    check_k(max(KS), plan.history.items)
     table.mkdir(parents=True, exist_ok=True)
+    popularity = trend_counts(spark, fold.history, half_life=np.inf)[0]
+    arrays.write(Path(plan.terms), POPULARITY, popularity)
 
-    def task(number: int) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
-        return _evaluate_block(plan, fold, number, table)
+    def task(number: int) -> Judged:
+        return judge_block(plan, fold, number, table)
 
     done = run_tasks(spark, task, fold.truth.covering(fold.history.customers))
     recommended = {
-        question: np.sum([counts[question] for counts, _ in done], axis=0) for question in QUESTIONS
+        question: np.sum([block.recommended[question] for block in done], axis=0)
+        for question in QUESTIONS
     }
-    popularity = np.sum([bought for _, bought in done], axis=0).astype(np.float64)
-    customers = pq.read_table(table) if any(table.iterdir()) else None
-    means, totals = {}, {}
+    estimates, totals = {}, {}
     for question in QUESTIONS:
-        rows = customers and customers.filter(pc.equal(customers["question"], question))
-        if not rows:
-            raise DataError(
-                f"No customer of the {fold.name} window has anything to {question}: "
-                "prepare a dataset with a longer window."
+        rows = _rows_of(table, question, fold.name)
+        estimates[question] = _estimates(rows, fold.history.items)
+        totals[question] = _totals(rows)
+    return Evaluation(
+        fold.name,
+        table,
+        estimates,
+        totals,
+        recommended,
+        popularity.astype(np.float64),
+        sum(block.given for block in done) / max(sum(block.seconds for block in done), 1e-9),
+    )
+
+
+def _rows_of(table: Path, question: str, window: str) -> pa.Table:
+    """Read one question's rows; raises DataError where there is none."""
+    if any(table.iterdir()):
+        rows = pq.read_table(table, filters=pc.field(hit_table.QUESTION) == question)
+        if len(rows):
+            return rows.combine_chunks()
+    raise DataError(
+        f"No customer of the {window} window has anything to {question}: "
+        "prepare a dataset with a longer window."
+    )
+
+
+def _estimates(rows: pa.Table, items: int) -> dict[str, Interval]:
+    """Return every metric with its interval."""
+    names = hit_table.metric_names(rows)
+    intervals = mean_intervals(hit_table.values(rows, names), INTERVAL_SEED)
+    found = dict(zip(names, intervals, strict=True))
+    [lists] = hit_table.list_matrices([rows], K)
+    recommended = np.asarray(lists.sum(axis=0)).ravel()
+    draws = beyond_accuracy.catalogue_draws(lists, items, INTERVAL_SEED, CATALOGUE_REPLICATES)
+    for name, metric in beyond_accuracy.CATALOGUE_METRICS.items():
+        found[f"{name}_at_{K}"] = centred_interval(float(metric(recommended, items)), draws[name])
+    return found
+
+
+def _totals(rows: pa.Table) -> dict[str, float]:
+    """Count the customers, and which share of them each source served at 10."""
+    served = {
+        f"served_by_{name}": float(
+            pc.mean(pc.greater(rows[hit_table.SOURCE_PREFIX + name], 0)).as_py()
+        )
+        for name in SOURCES[NONE + 1 :]
+    }
+    return {"customers": float(len(rows))} | served
+
+
+def segment_table(evaluation: Evaluation, tables: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Judge groups of customers by themselves.
+
+    Args:
+        evaluation: of a window.
+        tables: folder with the tables `customers` and `items`.
+        columns: of either table, beside activity.
+
+    Returns:
+        One row a question and group: by, segment, customers, ndcg_at_10 with its interval,
+        recall_at_10.
+    """
+    found = []
+    for question in QUESTIONS:
+        rows = hit_table.of_question(pq.read_table(evaluation.table), question)
+        for segment in segments(rows, tables, columns):
+            values = [segment_values(rows, segment, f"{m}_at_{K}") for m in ("ndcg", "recall")]
+            ndcg, recall = mean_intervals(np.column_stack(values), INTERVAL_SEED)
+            found.append(
+                {
+                    "question": question,
+                    "by": segment.by,
+                    "segment": segment.label,
+                    "customers": len(segment.customers),
+                    f"ndcg_at_{K}": ndcg.value,
+                    "low": ndcg.low,
+                    "high": ndcg.high,
+                    f"recall_at_{K}": recall.value,
+                }
             )
-        names = [n for n in rows.column_names if "_at_" in n]
-        values = np.column_stack([rows[name].to_numpy() for name in names])
-        intervals = mean_intervals(values, INTERVAL_SEED)
-        means[question] = dict(zip(names, intervals, strict=True))
-        totals[question] = _totals(recommended[question], popularity) | {"customers": len(rows)}
-    return Evaluation(fold.name, table, means, totals, recommended, popularity)
-
-
-def _totals(recommended: NDArray[np.int64], popularity: NDArray[np.float64]) -> dict[str, float]:
-    """Describe the lists of 10 as a whole."""
-    return {
-        "coverage_at_10": beyond_accuracy.coverage(recommended),
-        "novelty_at_10": beyond_accuracy.novelty(recommended, popularity),
-        "gini_at_10": beyond_accuracy.gini(recommended),
-        "popular_share_at_10": beyond_accuracy.popular_share(recommended, popularity),
-    }
-
-
-def _evaluate_block(
-    plan: Plan, fold: Fold, number: int, table: Path
-) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
-    """Evaluate the customers of one block and write their rows.
-
-    Returns:
-        How often each item was recommended (a question each) and bought before.
-    """
-    history = plan.history
-    block = history.customer_blocks.read(number).take(history.customers).before(history.before)
-    truth = fold.truth.read(number).take(history.customers)
-    counts = {question: np.zeros(history.items, dtype=np.int64) for question in QUESTIONS}
-    tables = []
-    policies = tuple(QUESTIONS.values())
-    for local, rankings in rank_block(plan, block, np.diff(truth.indptr) > 0, max(KS), policies):
-        for question, ranking in zip(QUESTIONS, rankings, strict=True):
-            judged, shown = _judge(plan, block, truth, local, question, ranking)
-            tables.append(judged)
-            counts[question] += np.bincount(shown[shown >= 0], minlength=history.items)
-    if tables:
-        pq.write_table(pa.concat_tables(tables), table / f"part-{number:05d}.parquet")
-    return counts, np.bincount(block.columns, minlength=history.items).astype(np.int64)
-
-
-def _judge(
-    plan: Plan,
-    block: Block,
-    truth: Block,
-    local: NDArray[np.int64],
-    question: str,
-    ranking: Ranking,
-) -> tuple[pa.Table, NDArray[np.int64]]:
-    """Compare one chunk's rankings with what was bought.
-
-    Returns:
-        The rows of the eligible customers, and the items recommended to them at 10.
-    """
-    history = plan.history
-    width = int(max(truth.columns.max(initial=-1), history.items - 1)) + 1
-    ones = np.ones(len(truth.columns), dtype=np.float32)
-    bought = truth.matrix(ones, width)[local]
-    bought.data[:] = 1
-    before = block.matrix(np.ones(len(block.columns), dtype=np.float32), width)[local]
-    if QUESTIONS[question] == "exclude":
-        known = before.copy()
-        known.data[:] = 1
-        bought = bought - bought.multiply(known)
-        bought.eliminate_zeros()
-        bought = bought.tocsr()
-    relevant = np.diff(bought.indptr).astype(np.int64)
-    row = np.repeat(np.arange(len(local)), relevant)
-    # A cell's number tells customer and item at once; -1 (no recommendation) is in no cell.
-    cells = row.astype(np.int64) * width + bought.indices
-    asked = np.where(ranking.items >= 0, np.arange(len(local))[:, None] * width + ranking.items, -1)
-    eligible = relevant > 0
-    hits = np.isin(asked, cells)[eligible]
-    shown = ranking.items[eligible]
-    customers = read_ids(history.tables, "customers", c.CUSTOMER_ID, history.customers)
-    items = read_ids(history.tables, "items", c.ITEM_ID, history.items)
-    given = (shown >= 0).sum(axis=1)
-    offsets = pa.array(np.concatenate(([0], np.cumsum(given))), pa.int32())
-    places = np.flatnonzero(hits) % hits.shape[1] + 1
-    hit_offsets = pa.array(np.concatenate(([0], np.cumsum(hits.sum(axis=1)))), pa.int32())
-    from_model = (ranking.sources[eligible] == MODEL).sum(axis=1)
-    columns = {
-        c.CUSTOMER_ID: ids_of(customers, block.start + local[eligible]),
-        "question": pa.array([question] * int(eligible.sum()), pa.string()),
-        "history": pa.array(np.diff(before.indptr)[eligible], pa.int32()),
-        "relevant": pa.array(relevant[eligible], pa.int32()),
-        "from_model": pa.array(from_model, pa.int32()),
-        "recommended": pa.ListArray.from_arrays(offsets, ids_of(items, shown[shown >= 0])),
-        "hits": pa.ListArray.from_arrays(hit_offsets, pa.array(places, pa.int32())),
-    }
-    metrics = per_customer(hits, relevant[eligible], KS)
-    return pa.table(columns | {n: pa.array(v) for n, v in metrics.items()}), shown[:, :10]
+    return pd.DataFrame(found).round(6)

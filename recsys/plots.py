@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from recsys.evaluation import KS, QUESTIONS, Evaluation
+from recsys.evaluation import Evaluation
+from recsys.hit_table import KS, QUESTIONS
 
 WIDTH, HEIGHT = 7.5, 4.2
 COLOURS = {"discover": "#1b6ca8", "replenish": "#c8553d"}
@@ -16,8 +17,8 @@ def metric_by_k(evaluation: Evaluation, metric: str = "ndcg") -> Figure:
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
     for question in QUESTIONS:
-        intervals = [evaluation.means[question][f"{metric}_at_{k}"] for k in KS]
-        means = np.array([interval.mean for interval in intervals])
+        intervals = [evaluation.estimates[question][f"{metric}_at_{k}"] for k in KS]
+        means = np.array([interval.value for interval in intervals])
         low = means - [interval.low for interval in intervals]
         high = np.array([interval.high for interval in intervals]) - means
         axes.errorbar(

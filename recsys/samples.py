@@ -1,14 +1,17 @@
 """Twenty customers to look at: what they bought, what was recommended, what they bought next."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from recsys import columns as c
-from recsys.data.dataset import Fold
+from recsys import hit_table
+from recsys.data.dataset import Fold, History
 from recsys.evaluation import Evaluation
 from recsys.kernels.blocks import Block
 from recsys.scoring import read_ids
@@ -29,58 +32,80 @@ def sample_customers(evaluation: Evaluation, fold: Fold, question: str) -> pd.Da
     Returns:
         One row a customer, newest purchases first; a recommendation that was bought is marked ✓.
     """
-    rows = pq.read_table(
-        evaluation.table,
-        columns=[c.CUSTOMER_ID, "question", "history", "recommended", "hits"],
-        filters=pc.field("question") == question,
-    ).to_pandas()
-    rows = rows.sort_values(["history", c.CUSTOMER_ID], kind="stable")
-    picked = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, CUSTOMERS).astype(int))]
-    names = _item_names(fold)
-    items = read_ids(fold.history.tables, "items", c.ITEM_ID, fold.history.items)
-    place = _places(fold, list(picked[c.CUSTOMER_ID]))
-    table = []
-    for row in picked.itertuples():
-        index = place[row.customer_id]
-        bought = _newest(_block(fold, index), index)
-        given = [
-            ("✓ " if rank in set(row.hits) else "") + names.get(item, item)
-            for rank, item in enumerate(row.recommended[:SHOWN], start=1)
-        ]
-        table.append(
+    rows = hit_table.of_question(pq.read_table(evaluation.table), question)
+    picked = rows.take(light_to_heavy(rows)).to_pylist()
+    names = item_names(fold.history)
+    last = bought_last(fold.history, [row[c.CUSTOMER_ID] for row in picked])
+    return pd.DataFrame(
+        [
             {
-                "customer": row.customer_id,
-                "items bought before": row.history,
-                "bought last": BETWEEN.join(names.get(i, i) for i in items[bought[:SHOWN]]),
-                "recommended": BETWEEN.join(given),
+                "customer": row[c.CUSTOMER_ID],
+                "items bought before": row[hit_table.HISTORY],
+                "bought last": BETWEEN.join(names.get(item, item) for item in bought),
+                "recommended": BETWEEN.join(
+                    ("✓ " if place in row[hit_table.HITS] else "") + names.get(item, item)
+                    for place, item in enumerate(row[hit_table.RECOMMENDED][:SHOWN], start=1)
+                ),
             }
-        )
-    return pd.DataFrame(table)
+            for row, bought in zip(picked, last, strict=True)
+        ]
+    )
 
 
-def _item_names(fold: Fold) -> dict[str, str]:
+def light_to_heavy(rows: pa.Table, count: int = CUSTOMERS) -> NDArray[np.int64]:
+    """Pick customers in equal steps from the lightest to the heaviest buyer.
+
+    Args:
+        rows: of a hit table, one question, ordered by customer.
+        count: how many to pick; fewer where there are fewer.
+
+    Returns:
+        int64 [picked], their rows, the lightest buyer first.
+    """
+    order = np.argsort(rows[hit_table.HISTORY].to_numpy(), kind="stable")
+    steps = np.linspace(0, len(order) - 1, count).astype(np.int64)
+    return np.asarray(order[np.unique(steps)])
+
+
+def item_names(history: History) -> dict[str, str]:
     """Return id → description, the id where there is none."""
     table = pq.read_table(
-        Path(fold.history.tables) / "items", columns=[c.ITEM_ID, c.DESCRIPTION]
+        Path(history.tables) / "items", columns=[c.ITEM_ID, c.DESCRIPTION]
     ).to_pydict()
-    return {i: d or i for i, d in zip(table[c.ITEM_ID], table[c.DESCRIPTION], strict=True)}
+    return {
+        item: (description or "").strip() or item
+        for item, description in zip(table[c.ITEM_ID], table[c.DESCRIPTION], strict=True)
+    }
 
 
-def _places(fold: Fold, customers: list[str]) -> dict[str, int]:
+def bought_last(history: History, customers: Sequence[str], count: int = SHOWN) -> list[list[str]]:
+    """Return the ids of the distinct items that customers bought last, the newest first.
+
+    Args:
+        history: what is known at the cut.
+        customers: ids that the history knows.
+        count: items a customer at most.
+    """
+    rows = _rows(history, customers)
+    items = read_ids(history.tables, "items", c.ITEM_ID, history.items)
+    blocks = history.customer_blocks
+    found = []
+    for customer in customers:
+        row = rows[customer]
+        block = blocks.read(row // blocks.size).before(history.before)
+        found.append([str(item) for item in items[_newest(block, row)[:count]]])
+    return found
+
+
+def _rows(history: History, customers: Sequence[str]) -> dict[str, int]:
     """Return id → row of some customers."""
-    wanted = set(customers)
-    ids = read_ids(fold.history.tables, "customers", c.CUSTOMER_ID, fold.history.customers)
-    return {str(ids[row]): int(row) for row in np.flatnonzero(np.isin(ids, list(wanted)))}
+    ids = read_ids(history.tables, "customers", c.CUSTOMER_ID, history.customers)
+    return {str(ids[row]): int(row) for row in np.flatnonzero(np.isin(ids, list(customers)))}
 
 
-def _block(fold: Fold, row: int) -> Block:
-    blocks = fold.history.customer_blocks
-    return blocks.read(row // blocks.size).before(fold.history.before)
-
-
-def _newest(block: Block, row: int) -> np.ndarray:
+def _newest(block: Block, row: int) -> NDArray[np.int32]:
     """Return a row's distinct items, the last bought first."""
     begin, end = block.indptr[row - block.start], block.indptr[row - block.start + 1]
     order = np.lexsort((block.columns[begin:end], -block.days[begin:end]))
     items = block.columns[begin:end][order]
-    return items[np.sort(np.unique(items, return_index=True)[1])]
+    return np.asarray(items[np.sort(np.unique(items, return_index=True)[1])])

@@ -4,8 +4,9 @@ import logging
 import os
 import subprocess
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 
 import mlflow
@@ -15,15 +16,15 @@ from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 
-from recsys import __version__, plots
+from recsys import __version__, plots, view
 from recsys.data.dataset import Dataset
-from recsys.evaluation import QUESTIONS
+from recsys.evaluation import Evaluation, segment_table
+from recsys.hit_table import QUESTIONS
 from recsys.models import files
 from recsys.samples import sample_customers
 from recsys.serving import SIGNATURE
 from recsys.session import ROOT
-from recsys.training import Trained
-from recsys.view import describe_experiment
+from recsys.training import Trained, recipe
 
 EXPERIMENT = "recsys"
 STEP_TAG = "recsys.step"
@@ -31,8 +32,9 @@ CODE_TAG = "recsys.code_version"
 DIGEST_TAG = "recsys.dataset_digest"
 ALGORITHM_TAG = "recsys.algorithm"
 MODEL_DIGEST_TAG = "recsys.model_digest"
+RECIPE_TAG = "recsys.recipe"
 DIGEST_SHOWN = 16
-CUSTOMERS_TABLE = "customers"
+HIT_TABLE = "hits"
 FACTS = (
     "validation_cut",
     "test_cut",
@@ -40,8 +42,6 @@ FACTS = (
     "train_rows",
     "validation_rows",
     "test_rows",
-    "validation_customers",
-    "validation_items",
     "density",
     "test_cold_customer_share",
     "test_cold_item_share",
@@ -77,7 +77,7 @@ def step_run(
     with mlflow.start_run(run_name=None if resumed else name, nested=active is not None) as run:
         if resumed:
             mlflow.set_tag("mlflow.runName", name)
-        describe_experiment(run.info.experiment_id)
+        view.describe_experiment(run.info.experiment_id)
         mlflow.set_tags({STEP_TAG: step, CODE_TAG: code_version(), **(tags or {})})
         log_parameters(parameters)
         try:
@@ -124,16 +124,34 @@ def log_dataset(dataset: Dataset, context: str) -> None:
     described = MetaDataset(source, name=dataset.path.name, digest=digest)  # type: ignore[abstract]
     mlflow.log_input(described, context=context)
     mlflow.set_tag(DIGEST_TAG, dataset.digest)
-    log_parameters({"dataset_digest": digest} | {n: dataset.facts[n] for n in FACTS})
+    known = {
+        "dataset_digest": digest,
+        "windows": 1 + len(dataset.earlier),
+        "customers": dataset.test.history.customers,
+        "items": dataset.test.history.items,
+    }
+    log_parameters(known | {name: dataset.facts[name] for name in FACTS})
 
 
-def log_training(trained: Trained, dataset: Dataset) -> str:
+def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequence[str] = ()) -> str:
     """Log a training run: model, metrics, tables, plots, samples, and what to look at.
+
+    Args:
+        trained: what the run made.
+        dataset: that it was trained on.
+        run: that is open.
+        segments: columns of the customers or items table whose groups are judged separately.
 
     Returns:
         The URI of the logged model.
     """
-    mlflow.set_tags({ALGORITHM_TAG: trained.algorithm, MODEL_DIGEST_TAG: trained.digest})
+    mlflow.set_tags(
+        {
+            ALGORITHM_TAG: trained.algorithm,
+            MODEL_DIGEST_TAG: trained.digest,
+            RECIPE_TAG: recipe(trained.algorithm, trained.parameters),
+        }
+    )
     example = pd.DataFrame({"customer_id": _first_customers(trained)})
     model = mlflow.pyfunc.log_model(
         name="model",
@@ -150,10 +168,12 @@ def log_training(trained: Trained, dataset: Dataset) -> str:
     )
     for step, values in enumerate(trained.steps, start=1):
         mlflow.log_metrics({n: _rounded(v) for n, v in values.items()}, step=step)
-    for evaluation in (trained.validation, trained.test):
+    mlflow.log_metrics(_size_and_speed(trained), model_id=model.model_id)
+    for evaluation in trained.evaluations:
         metrics = {name: _rounded(value) for name, value in evaluation.metrics().items()}
         mlflow.log_metrics(metrics, model_id=model.model_id)
-        mlflow.log_artifacts(str(evaluation.table), f"{CUSTOMERS_TABLE}/{evaluation.window}")
+        mlflow.log_table(_estimates(evaluation), f"metrics/{evaluation.window}.json")
+        mlflow.log_artifacts(str(evaluation.table), f"{HIT_TABLE}/{evaluation.window}")
     test = trained.test
     mlflow.log_figure(plots.metric_by_k(test), "plots/ndcg_by_k.png")
     mlflow.log_figure(plots.metric_by_k(test, "recall"), "plots/recall_by_k.png")
@@ -161,11 +181,33 @@ def log_training(trained: Trained, dataset: Dataset) -> str:
     for name in trained.steps[0] if trained.steps else ():
         figure = plots.steps([values[name] for values in trained.steps], name)
         mlflow.log_figure(figure, f"plots/{name}.png")
+    mlflow.log_table(segment_table(test, dataset.path, segments), "segments.json")
     for question in QUESTIONS:
         table = sample_customers(test, dataset.test, question)
         mlflow.log_table(table, f"samples/{question}.json")
-    mlflow.set_tag("mlflow.note.content", _note(trained, dataset))
+    mlflow.set_tag("mlflow.note.content", _note(trained, dataset, run.info.experiment_id))
     return str(model.model_uri)
+
+
+def _size_and_speed(trained: Trained) -> dict[str, float]:
+    size = sum(file.stat().st_size for file in trained.model.rglob("*") if file.is_file())
+    return {
+        "model/bytes": size,
+        "model/fit_seconds": _rounded(trained.fit_seconds),
+        "test/items_per_second": round(trained.test.items_per_second),
+    }
+
+
+def _estimates(evaluation: Evaluation) -> pd.DataFrame:
+    """Put every metric with its interval into a table; runs carry the intervals at 10 alone."""
+    return pd.DataFrame(
+        [
+            {"question": question, "metric": name}
+            | {end: _rounded(value) for end, value in asdict(interval).items()}
+            for question, estimates in evaluation.estimates.items()
+            for name, interval in estimates.items()
+        ]
+    )
 
 
 def _first_customers(trained: Trained) -> list[str]:
@@ -179,7 +221,7 @@ def _rounded(value: float) -> float:
     return round(float(value), 6)
 
 
-def _note(trained: Trained, dataset: Dataset) -> str:
+def _note(trained: Trained, dataset: Dataset, experiment_id: str) -> str:
     """Write the run's description: what it is, how it did, where to look next."""
     lines = [
         f"**{trained.algorithm}** on dataset `{dataset.digest[:DIGEST_SHOWN]}`, "
@@ -190,17 +232,22 @@ def _note(trained: Trained, dataset: Dataset) -> str:
         "|---|---|---|---|",
     ]
     for question in QUESTIONS:
-        means, totals = trained.test.means[question], trained.test.totals[question]
-        ndcg, recall = means["ndcg_at_10"], means["recall_at_10"]
+        found = trained.test.estimates[question]
+        ndcg, recall, coverage = (found[f"{n}_at_10"] for n in ("ndcg", "recall", "coverage"))
         lines.append(
-            f"| {question} | {ndcg.mean:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f}) "
-            f"| {recall.mean:.4f} | {totals['coverage_at_10']:.3f} |"
+            f"| {question} | {ndcg.value:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f}) "
+            f"| {recall.value:.4f} | {coverage.value:.3f} |"
         )
     return "\n".join(
         [
             *lines,
             "",
-            "*discover*: bought items excluded. *replenish*: bought items allowed. Next: the plots "
-            "and the twenty sample customers under Artifacts, then compare runs on one dataset.",
+            "*discover*: bought items excluded. *replenish*: bought items allowed.",
+            "",
+            "**Next.** Under *Artifacts*: `plots/` (quality by length of the list, who gets the "
+            "shelf), `samples/` (twenty customers side by side), `segments.json` (for whom it "
+            "works), `metrics/` (every metric with its interval). Then "
+            f"[all runs, best first]({view.view_address(experiment_id, host='')}), and "
+            f"`python -m registry.compare --dataset {dataset.path}` for the decision.",
         ]
     )

@@ -3,7 +3,10 @@
 Only the refit is saved: it is what the test window judged.
 """
 
+import hashlib
+import json
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +31,10 @@ class Trained:
         model: folder of the saved model.
         digest: the model's digest.
         steps: metrics of each step of the refit, such as the loss.
+        fit_seconds: that the refit took.
         validation: how the fit on train did.
         test: how the refit did.
+        earlier: how refits before each earlier test window did, the latest first.
     """
 
     algorithm: str
@@ -37,8 +42,15 @@ class Trained:
     model: Path
     digest: str
     steps: list[dict[str, float]]
+    fit_seconds: float
     validation: Evaluation
     test: Evaluation
+    earlier: list[Evaluation]
+
+    @property
+    def evaluations(self) -> list[Evaluation]:
+        """Every window's."""
+        return [self.validation, self.test, *self.earlier]
 
 
 def train(
@@ -51,19 +63,46 @@ def train(
         dataset: what `prepare` wrote.
         algorithm: name of the recommender.
         parameters: its hyperparameters.
-        folder: scratch folder that outlives the call; holds the model and the customers' tables.
+        folder: scratch folder that outlives the call; holds the model and the hit tables.
     """
     model = folder / "model"
     with stage(f"{algorithm}: fit on train, judge on validation"):
-        _, validation = _fit_and_judge(
+        validation = _fit_and_judge(
             spark, dataset, dataset.validation, algorithm, parameters, folder, None
         )
-    with stage(f"{algorithm}: refit on train and validation, judge on test"):
-        steps, test = _fit_and_judge(
-            spark, dataset, dataset.test, algorithm, parameters, folder, model
-        )
-    digest = files.digest_of(model)
-    return Trained(algorithm, parameters, model, digest, steps, validation, test)
+    earlier = []
+    for fold in dataset.earlier:
+        with stage(f"{algorithm}: fit on all before {fold.name}, judge on it"):
+            judged = _fit_and_judge(spark, dataset, fold, algorithm, parameters, folder, None)
+            earlier.append(judged.evaluation)
+    with stage(f"{algorithm}: refit on all before test, judge on test"):
+        test = _fit_and_judge(spark, dataset, dataset.test, algorithm, parameters, folder, model)
+    return Trained(
+        algorithm,
+        parameters,
+        model,
+        files.digest_of(model),
+        test.steps,
+        test.seconds,
+        validation.evaluation,
+        test.evaluation,
+        earlier,
+    )
+
+
+def recipe(algorithm: str, parameters: Hyperparameters) -> str:
+    """Return a digest of a recommender and its hyperparameters: what to train again on new data."""
+    told = {"algorithm": algorithm, **parameters.model_dump(mode="json")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One fit and how it did."""
+
+    steps: list[dict[str, float]]
+    seconds: float
+    evaluation: Evaluation
 
 
 def _fit_and_judge(
@@ -74,15 +113,17 @@ def _fit_and_judge(
     parameters: Hyperparameters,
     folder: Path,
     save_to: Path | None,
-) -> tuple[list[dict[str, float]], Evaluation]:
+) -> _Judged:
     """Fit on a fold's history, judge on its window, and save where a folder is given."""
     history = fold.history
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fitted, terms = Path(scratch) / "fitted", Path(scratch) / "terms"
         fitted.mkdir()
+        started = time.perf_counter()
         steps = ALGORITHMS[algorithm](parameters).fit(spark, history, fitted)
+        seconds = time.perf_counter() - started
         plan = plan_scoring(spark, algorithm, parameters, fitted, history.customers, history, terms)
-        evaluation = evaluate(spark, plan, fold, folder / "customers" / fold.name)
+        evaluation = evaluate(spark, plan, fold, folder / "hits" / fold.name)
         if save_to:
             header = files.Header(
                 algorithm,
@@ -94,4 +135,4 @@ def _fit_and_judge(
             )
             trend = np.asarray(arrays.read(terms, TREND)[0])
             files.save(fitted, header, history, trend, save_to)
-    return steps, evaluation
+    return _Judged(steps, seconds, evaluation)

@@ -8,6 +8,8 @@ import base64
 import json
 import os
 import zlib
+from collections.abc import Sequence
+from urllib.parse import quote
 
 import mlflow
 from mlflow import MlflowClient
@@ -39,40 +41,76 @@ Recommenders for one retailer, judged customer by customer.
 
 **How to read it.** `test/ndcg_at_10` answers *discover*: what will a customer buy that they have
 not bought before? `test/replenish/ndcg_at_10` answers *replenish*: what will they buy, bought
-before or not? Every metric has `_low` and `_high`, its 95 % interval. Only runs with the same
+before or not? Every metric at 10 has `_low` and `_high`, its 95 % interval. Only runs with the same
 `dataset_digest` may be compared.
 
-**Where to click.** [The runs, best first]({address}) · a run's *Artifacts*: plots, twenty sample
-customers, the table of customers · *compare* runs: who beats whom, and for how many customers.
+**Where to click.** [The runs, best first]({runs}) · a run's *Artifacts*: plots, twenty sample
+customers, the hit table (how each customer did) · {compared}
 """
+COMPARED = "[The last comparison]({page}) side by side, and [its dossier]({dossier}): {sentence}"
+NOT_COMPARED = "`python -m registry.compare` for who beats whom, and for how many customers."
+NOTE, OWN_NOTE = "mlflow.note.content", "recsys.note"
 
 
-def describe_experiment(experiment_id: str) -> None:
-    """Give an experiment its description and view, once."""
+def describe_experiment(experiment_id: str, compared: str = NOT_COMPARED) -> None:
+    """Give an experiment its view and description; a description that a person wrote stays.
+
+    Args:
+        experiment_id: which experiment.
+        compared: what its description says of the last comparison.
+    """
     client = MlflowClient()
     tags = client.get_experiment(experiment_id).tags
-    if "mlflow.note.content" not in tags:
-        note = DESCRIPTION.format(address=view_address(experiment_id, host=""))
-        client.set_experiment_tag(experiment_id, "mlflow.note.content", note)
+    note = DESCRIPTION.format(runs=view_address(experiment_id, host=""), compared=compared)
+    ours = tags.get(NOTE) in (None, tags.get(OWN_NOTE))
+    if ours and (NOTE not in tags or compared != NOT_COMPARED):
+        for name in (NOTE, OWN_NOTE):
+            client.set_experiment_tag(experiment_id, name, note)
     state = _encoded(view_state())
     if tags.get(f"mlflow.sharedViewState.{VIEW}") != state:
         client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", state)
 
 
 def view_address(experiment_id: str, host: str | None = None) -> str:
-    """Return the address of the ready-made view.
+    """Return the address of the ready-made view; `host` as in `address`."""
+    path = f"experiments/{experiment_id}/runs"
+    return f"{address(path, host)}?workflowType=machine_learning&viewStateShareKey={VIEW}"
+
+
+def run_address(experiment_id: str, run_id: str, host: str | None = None) -> str:
+    """Return the address of a run's page; `host` as in `address`."""
+    return address(f"experiments/{experiment_id}/runs/{run_id}", host)
+
+
+def artifact_address(experiment_id: str, run_id: str, path: str, host: str | None = None) -> str:
+    """Return the address of a run's artifact in the UI; `host` as in `address`."""
+    return f"{run_address(experiment_id, run_id, host)}/artifacts/{path}"
+
+
+def comparison_address(runs: Sequence[tuple[str, str]], host: str | None = None) -> str:
+    """Return the address of the page that shows runs side by side.
 
     Args:
-        experiment_id: whose runs.
-        host: of the UI; None for the tracking server, or for `make ui` where there is none.
+        runs: experiment and run id of each.
+        host: see `address`.
+    """
+    ids = json.dumps([run_id for _, run_id in runs], separators=(",", ":"))
+    experiments = json.dumps(sorted({e for e, _ in runs}), separators=(",", ":"))
+    return address(f"compare-runs?runs={quote(ids)}&experiments={quote(experiments)}", host)
+
+
+def address(path: str, host: str | None = None) -> str:
+    """Return the address of a page of the UI.
+
+    Args:
+        path: of the page.
+        host: of the UI; None for the tracking server, or for `make ui` where there is none; empty
+            for a link from inside the UI.
     """
     if host is None:
         uri = mlflow.get_tracking_uri()
         host = uri if uri.startswith("http") else f"http://127.0.0.1:{os.environ.get('PORT', 5000)}"
-    return (
-        f"{host}/#/experiments/{experiment_id}/runs"
-        f"?workflowType=machine_learning&viewStateShareKey={VIEW}"
-    )
+    return f"{host}/#/{path}"
 
 
 def view_state() -> dict[str, object]:

@@ -1,14 +1,15 @@
 """Compare the runs on one dataset customer by customer, and register the winner as a candidate.
 
-The challenger is the run that did best on the validation window; the test window decides whether
-it beats the champion: the lower end of the 95 % interval of the paired difference must be above
-zero. The champion is the holder of Production if it was judged on this dataset, else the best
-popularity baseline.
+The champion is the holder of the stage (its recipe's run on this dataset); on first use the best
+popularity run. Every other run challenges it on the test window; registry/policy.yaml says what a
+challenger has to show. A dossier holds the evidence for the reviewer.
 
   python -m registry.compare --dataset out/dataset
+  python -m registry.compare --dataset out/dataset --segments country --metric replenish/ndcg_at_10
 """
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -17,16 +18,32 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from pydantic import Field
 
-from recsys import cli, tracking
-from recsys.comparison import Difference, paired_difference
+from recsys import cli, tracking, view
 from recsys.config import Config
 from recsys.data.dataset import Dataset, load_dataset
 from recsys.errors import DataError, UsageError
-from recsys.evaluation import QUESTIONS
 from recsys.progress import say, stage
+from recsys.segments import SEGMENTS_HELP
 from registry import plots
-from registry.evidence import Entrant, customers_table, entrants
-from registry.releases import DATASET_DIGEST, MODEL_DIGEST, candidates_of, find_holder
+from registry.dossier.page import render
+from registry.evidence import Entrant, HitTables, entrants
+from registry.pairing import pair_all, split_metric
+from registry.policy import POLICY_FILE, Decision, Policy, Verdict, decide
+from registry.releases import (
+    DATASET_DIGEST,
+    MODEL_DIGEST,
+    Release,
+    candidates_of,
+    find_holder,
+)
+
+DOSSIER = "dossier.html"
+DOSSIER_TAG = "recsys.dossier"
+CANDIDATES_NOTE = """\
+Candidates: winners of `compare`, waiting for a reviewer. Each version's description says whom it
+beat and links the dossier; its tags carry the digests of model, dataset and recipe.
+`python -m registry.promote --version N` releases one.
+"""
 
 
 class CompareConfig(Config):
@@ -38,6 +55,9 @@ class CompareConfig(Config):
         "ndcg_at_10", description="deciding metric; replenish/ndcg_at_10 asks the other question"
     )
     stage: str = Field("Production", description="stage whose holder is the champion")
+    runs: str | None = Field(None, description="run ids, by comma; none: all on the dataset")
+    segments: str | None = Field(None, description=SEGMENTS_HELP)
+    policy: str = Field(str(POLICY_FILE.name), description="YAML file of what a winner must show")
 
 
 @dataclass(frozen=True)
@@ -45,29 +65,25 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        champion: the run to beat.
-        challenger: the best other run on validation, None where there is none.
-        differences: run id → challenger minus champion, for every other run.
-        winner: challenger or champion.
-        reason: why, in a sentence.
+        decision: who wins, and why.
         candidate: version of the candidate that stands for the winner.
+        run_id: of the comparison, which holds the dossier.
     """
 
-    champion: Entrant
-    challenger: Entrant | None
-    differences: dict[str, Difference]
-    winner: Entrant
-    reason: str
+    decision: Decision
     candidate: int
+    run_id: str
 
 
 def run_compare(config: CompareConfig) -> Comparison:
     """Compare, register the winner and log what was found."""
-    dataset = load_dataset(config.dataset)
-    question, metric = split_metric(config.metric)
-    with tracking.step_run("compare", "compare", config.model_dump()), stage("compare"):
+    dataset, policy = load_dataset(config.dataset), read_policy(config.policy)
+    with (
+        tracking.step_run("compare", "compare", config.model_dump()) as run,
+        stage("compare"),
+    ):
         tracking.log_dataset(dataset, "compare")
-        taking_part = entrants(dataset.digest)
+        taking_part = entrants(dataset.digest, cli.names(config.runs))
         if not taking_part:
             raise DataError(
                 f"No finished training run on dataset {dataset.digest[:12]}: train at least one "
@@ -75,38 +91,57 @@ def run_compare(config: CompareConfig) -> Comparison:
             )
         _check_metric(taking_part, config.metric)
         champion = find_champion(taking_part, config)
-        others = [e for e in taking_part if e.run_id != champion.run_id]
-        champion_table = customers_table(champion.run_id, "test")
-        differences = {
-            e.run_id: paired_difference(
-                champion_table, customers_table(e.run_id, "test"), question, metric
-            )
-            for e in others
-        }
-        challenger = max(others, key=lambda e: _on_validation(e, config.metric), default=None)
-        winner, reason = decide(champion, challenger, differences, config.metric)
-        candidate = register(winner, config.model_name, dataset, reason)
-        comparison = Comparison(champion, challenger, differences, winner, reason, candidate)
-        _log(comparison, taking_part, config)
-        say(f"  {reason}")
+        tables = HitTables()
+        pairings = pair_all(
+            champion,
+            sorted(taking_part, key=lambda e: _on_validation(e, config.metric), reverse=True),
+            dataset,
+            config.metric,
+            cli.names(config.segments),
+            tables,
+        )
+        decision = decide(champion, pairings, policy)
+        say(f"  {decision.sentence}")
+        for reason in decision.shown.refusals if decision.shown else ():
+            say(f"    ✗ {reason}")
+        mlflow.log_text(render(decision, policy, dataset, tables), DOSSIER)
+        experiment = run.info.experiment_id
+        dossier = view.artifact_address(experiment, run.info.run_id, DOSSIER, host="")
+        candidate = register(decision, config.model_name, dataset, dossier)
+        _log(decision, candidate, taking_part, config)
+        page = [(e.experiment_id, e.run_id) for e in taking_part]
+        side_by_side = view.comparison_address(page, host="")
+        view.describe_experiment(
+            experiment,
+            view.COMPARED.format(page=side_by_side, dossier=dossier, sentence=decision.sentence),
+        )
         say(f"  candidate: version {candidate} of {candidates_of(config.model_name)}")
-        return comparison
+        say(f"  side by side: {view.comparison_address(page)}")
+        say(f"  dossier: {view.artifact_address(experiment, run.info.run_id, DOSSIER)}")
+        return Comparison(decision, candidate, run.info.run_id)
 
 
-def split_metric(metric: str) -> tuple[str, str]:
-    """Split `replenish/ndcg_at_10` into question and metric; discover where none is named."""
-    question, _, name = metric.rpartition("/")
-    if question and question not in QUESTIONS:
-        raise UsageError(f"metric={metric}: the question must be one of {', '.join(QUESTIONS)}.")
-    return question or "discover", name
+def read_policy(path: str) -> Policy:
+    """Read a policy file; a bare name that is not there is looked for beside this module.
+
+    Raises:
+        UsageError: there is no such file, or it is no policy.
+    """
+    file = next((f for f in (Path(path), POLICY_FILE.parent / path) if f.is_file()), None)
+    if file is None:
+        raise UsageError(f"policy={path}: there is no such file; registry/policy.yaml is one.")
+    return Policy.from_yaml(file.read_text("utf-8"), str(file))
 
 
 def find_champion(taking_part: list[Entrant], config: CompareConfig) -> Entrant:
-    """Return the stage's holder if it was judged on this dataset, else the best baseline."""
+    """Return the run that stands for the stage's holder; on first use, the best popularity run.
+
+    Raises:
+        DataError: the holder's recipe was not trained on this dataset, or there is no baseline.
+    """
     holder = find_holder(config.model_name, config.stage)
-    for entrant in taking_part:
-        if holder and entrant.model_digest == holder.digest:
-            return entrant
+    if holder:
+        return _run_of(holder, taking_part, config)
     baselines = [e for e in taking_part if e.algorithm == "popularity"]
     if not baselines:
         raise DataError(
@@ -116,38 +151,45 @@ def find_champion(taking_part: list[Entrant], config: CompareConfig) -> Entrant:
     return max(baselines, key=lambda e: _on_validation(e, config.metric))
 
 
-def decide(
-    champion: Entrant,
-    challenger: Entrant | None,
-    differences: dict[str, Difference],
-    metric: str,
-) -> tuple[Entrant, str]:
-    """Return the winner and the reason; pure."""
-    if challenger is None:
-        return champion, f"{champion.name} has no challenger on this dataset."
-    found = differences[challenger.run_id]
-    numbers = (
-        f"{found.interval.mean:+.4f} ({found.interval.low:+.4f} … {found.interval.high:+.4f}), "
-        f"better for {found.wins:,}, alike for {found.ties:,}, worse for {found.losses:,} customers"
-    )
-    if found.interval.low > 0:
-        return challenger, f"{challenger.name} beats {champion.name} on test {metric}: {numbers}."
-    return champion, (
-        f"{challenger.name} does not reliably beat {champion.name} on test {metric}: {numbers}."
+def _run_of(holder: Release, taking_part: list[Entrant], config: CompareConfig) -> Entrant:
+    """Return the holder's own run, or the newest of its recipe on this dataset."""
+    for entrant in taking_part:
+        if entrant.model_digest == holder.digest:
+            return entrant
+    same = [e for e in taking_part if e.recipe == holder.recipe]
+    if same:
+        return max(same, key=lambda e: e.started)
+    raise DataError(
+        f"Version {holder.version} of {holder.name} holds {config.stage}, but its recipe was not "
+        f"trained on this dataset: train it with the parameters of run {holder.run_id} "
+        f"(python -m experiments.train {holder.algorithm} --dataset {config.dataset} …)."
     )
 
 
-def register(winner: Entrant, model_name: str, dataset: Dataset, reason: str) -> int:
-    """Register a run's model as a candidate, once; returns the version."""
+def register(decision: Decision, model_name: str, dataset: Dataset, dossier: str) -> int:
+    """Register the winner's model as a candidate, once, and link the dossier; returns the version.
+
+    Args:
+        decision: who won.
+        model_name: registered model of the releases.
+        dataset: that decided.
+        dossier: its address inside the UI.
+    """
+    client, name = MlflowClient(), candidates_of(model_name)
+    version = _candidate(decision.winner, name, dataset)
+    client.update_model_version(name, str(version), f"{decision.sentence}\n\n[Dossier]({dossier})")
+    client.set_model_version_tag(name, str(version), DOSSIER_TAG, dossier)
+    return version
+
+
+def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
+    """Return the candidate's version, registered at the first call."""
     client = MlflowClient()
-    name = candidates_of(model_name)
     for known in client.search_model_versions(f"name='{name}'"):
         if known.tags.get(MODEL_DIGEST) == winner.model_digest:
             return int(known.version)
     try:
-        client.create_registered_model(
-            name, description=f"Candidates for {model_name}, registered by `compare`."
-        )
+        client.create_registered_model(name, description=CANDIDATES_NOTE)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -158,64 +200,90 @@ def register(winner: Entrant, model_name: str, dataset: Dataset, reason: str) ->
             MODEL_DIGEST: winner.model_digest,
             DATASET_DIGEST: dataset.digest,
             tracking.ALGORITHM_TAG: winner.algorithm,
+            tracking.RECIPE_TAG: winner.recipe,
+            tracking.CODE_TAG: winner.code,
         },
     )
-    client.update_model_version(name, version.version, description=reason)
     return int(version.version)
 
 
 def _check_metric(taking_part: list[Entrant], metric: str) -> None:
     """Raise UsageError where a run did not log the deciding metric."""
+    split_metric(metric)
     for entrant in taking_part:
         if f"test/{metric}" not in entrant.metrics:
             known = sorted(
                 n.removeprefix("test/") for n in entrant.metrics if n.startswith("test/")
             )
             means = [n for n in known if "_at_" in n and not n.endswith(("_low", "_high"))]
-            raise UsageError(f"No run logged test/{metric}: choose one of {', '.join(means)}.")
+            raise UsageError(
+                f"Run {entrant.name} ({entrant.run_id}) did not log test/{metric}: "
+                f"choose one of {', '.join(means)}, or train the run again."
+            )
 
 
 def _on_validation(entrant: Entrant, metric: str) -> tuple[float, int]:
     return entrant.metrics[f"validation/{metric}"], entrant.started
 
 
-def _log(comparison: Comparison, taking_part: list[Entrant], config: CompareConfig) -> None:
+def _log(
+    decision: Decision, candidate: int, taking_part: list[Entrant], config: CompareConfig
+) -> None:
     """Log the comparison: a table, a plot, the decision."""
-    rows: list[dict[str, Any]] = []
-    for entrant in taking_part:
-        difference = comparison.differences.get(entrant.run_id)
-        row = {
-            "run": entrant.name,
-            "role": _role(entrant, comparison),
-            f"validation/{config.metric}": entrant.metrics[f"validation/{config.metric}"],
-            f"test/{config.metric}": entrant.metrics[f"test/{config.metric}"],
-            "difference": difference.interval.mean if difference else 0.0,
-            "low": difference.interval.low if difference else 0.0,
-            "high": difference.interval.high if difference else 0.0,
-            "better for": difference.wins if difference else 0,
-            "alike for": difference.ties if difference else 0,
-            "worse for": difference.losses if difference else 0,
-            "run_id": entrant.run_id,
-        }
-        rows.append(row)
+    verdicts = {v.pairing.challenger.run_id: v for v in decision.verdicts}
+    rows = [_row(e, decision, verdicts.get(e.run_id), config.metric) for e in taking_part]
     mlflow.log_table(pd.DataFrame(rows).round(6), "comparison.json")
     mlflow.log_figure(plots.differences(rows, config.metric), "plots/differences.png")
-    decision = {
-        "winner": comparison.winner.run_id,
-        "champion": comparison.champion.run_id,
-        "reason": comparison.reason,
-        "candidate": comparison.candidate,
-        "differences": {run: asdict(d) for run, d in comparison.differences.items()},
+    mlflow.log_dict(
+        {
+            "winner": decision.winner.run_id,
+            "champion": decision.champion.run_id,
+            "sentence": decision.sentence,
+            "candidate": candidate,
+            "challengers": [_told(verdict) for verdict in decision.verdicts],
+        },
+        "decision.json",
+    )
+    mlflow.set_tag("mlflow.note.content", f"{decision.sentence}\n\nCandidate: version "
+                   f"{candidate} of {candidates_of(config.model_name)}.")  # fmt: skip
+
+
+def _row(
+    entrant: Entrant, decision: Decision, verdict: Verdict | None, metric: str
+) -> dict[str, Any]:
+    """Return one run's line of the comparison's table."""
+    found = verdict.pairing.deciding if verdict else None
+    return {
+        "run": entrant.name,
+        "role": "challenger" if verdict else "champion",
+        "outcome": "winner" if entrant is decision.winner else "",
+        f"validation/{metric}": entrant.metrics[f"validation/{metric}"],
+        f"test/{metric}": entrant.metrics[f"test/{metric}"],
+        "difference": found.interval.value if found else 0.0,
+        "low": found.interval.low if found else 0.0,
+        "high": found.interval.high if found else 0.0,
+        "adjusted p": verdict.adjusted_p if verdict else None,
+        "better for": found.wins if found else 0,
+        "alike for": found.ties if found else 0,
+        "worse for": found.losses if found else 0,
+        "refused because": "; ".join(verdict.refusals) if verdict else "",
+        "run_id": entrant.run_id,
     }
-    mlflow.log_dict(decision, "decision.json")
-    mlflow.set_tag("mlflow.note.content", f"{comparison.reason}\n\nCandidate: version "
-                   f"{comparison.candidate} of {candidates_of(config.model_name)}.")  # fmt: skip
 
 
-def _role(entrant: Entrant, comparison: Comparison) -> str:
-    if entrant is comparison.champion:
-        return "champion"
-    return "challenger" if entrant is comparison.challenger else "also ran"
+def _told(verdict: Verdict) -> dict[str, Any]:
+    """Return one challenger's evidence and verdict as plain data."""
+    pairing = verdict.pairing
+    return {
+        "run": pairing.challenger.run_id,
+        "passed": verdict.passed,
+        "adjusted_p": verdict.adjusted_p,
+        "gates": [asdict(gate) for gate in verdict.gates],
+        "metrics": {name: asdict(difference) for name, difference in pairing.metrics.items()},
+        "segments": [asdict(segment) for segment in pairing.segments],
+        "windows": {name: asdict(difference) for name, difference in pairing.windows.items()},
+        "popularity": asdict(pairing.popularity) if pairing.popularity else None,
+    }
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What training runs left in MLflow, as `compare` needs it."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import mlflow
@@ -12,7 +14,15 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from recsys.errors import DataError
-from recsys.tracking import ALGORITHM_TAG, CUSTOMERS_TABLE, DIGEST_TAG, MODEL_DIGEST_TAG
+from recsys.tracking import (
+    ALGORITHM_TAG,
+    CODE_TAG,
+    DIGEST_SHOWN,
+    DIGEST_TAG,
+    HIT_TABLE,
+    MODEL_DIGEST_TAG,
+    RECIPE_TAG,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,11 @@ class Entrant:
         model_digest: SHA-256 of the model's manifest.
         model_uri: of the logged model.
         started: milliseconds since 1970.
+        experiment_id: where it was logged.
+        recipe: digest of recommender and hyperparameters.
+        code: version of the code that trained it.
         metrics: all that it logged.
+        parameters: all that it logged.
     """
 
     run_id: str
@@ -35,14 +49,25 @@ class Entrant:
     model_digest: str
     model_uri: str
     started: int
+    experiment_id: str
+    recipe: str
+    code: str
     metrics: dict[str, float]
+    parameters: dict[str, str]
 
 
-def entrants(dataset_digest: str) -> list[Entrant]:
+def entrants(dataset_digest: str, run_ids: Sequence[str] = ()) -> list[Entrant]:
     """Return the finished training runs on a dataset, the oldest first.
 
     Runs of one recommender with equal models (trained again with the same parameters) count once,
     the newest of them.
+
+    Args:
+        dataset_digest: of the dataset that all were judged on.
+        run_ids: only these; empty for all.
+
+    Raises:
+        DataError: a run of `run_ids` is no finished training run on this dataset.
     """
     client = MlflowClient()
     experiments = [e.experiment_id for e in client.search_experiments()]
@@ -55,8 +80,31 @@ def entrants(dataset_digest: str) -> list[Entrant]:
         order_by=["attributes.start_time ASC"],
         output_format="list",
     )
-    newest = {e.model_digest: e for e in map(_entrant, runs) if e is not None}
+    found = [e for e in map(_entrant, runs) if e is not None]
+    for run_id in run_ids:
+        if run_id not in {e.run_id for e in found}:
+            raise DataError(_why_not(client, run_id, dataset_digest))
+    wanted = [e for e in found if not run_ids or e.run_id in run_ids]
+    newest = {e.model_digest: e for e in wanted}
     return sorted(newest.values(), key=lambda e: e.started)
+
+
+def _why_not(client: MlflowClient, run_id: str, dataset_digest: str) -> str:
+    """Say why a run cannot be compared."""
+    try:
+        run = client.get_run(run_id)
+    except MlflowException:
+        return f"There is no run {run_id}: copy its id from the MLflow UI."
+    digest = run.data.tags.get(DIGEST_TAG)
+    if digest is None or MODEL_DIGEST_TAG not in run.data.tags:
+        return f"Run {run_id} trained no model: choose a training run."
+    if digest != dataset_digest:
+        return (
+            f"Run {run_id} was judged on dataset {digest[:DIGEST_SHOWN]}, not on "
+            f"{dataset_digest[:DIGEST_SHOWN]}: only runs on one dataset can be compared, so train "
+            "it again on this one."
+        )
+    return f"Run {run_id} is {run.info.status}: wait until it has finished, or train it again."
 
 
 def _entrant(run: Run) -> Entrant | None:
@@ -72,23 +120,37 @@ def _entrant(run: Run) -> Entrant | None:
         tags[MODEL_DIGEST_TAG],
         f"models:/{outputs[0].model_id}",
         run.info.start_time,
+        run.info.experiment_id,
+        tags.get(RECIPE_TAG, ""),
+        tags.get(CODE_TAG, ""),
         dict(run.data.metrics),
+        dict(run.data.params),
     )
 
 
-def customers_table(run_id: str, window: str) -> pa.Table:
-    """Fetch the table of customers that a run logged for a window.
+class HitTables:
+    """The hit tables of runs; those used last are kept, so that a champion's is fetched once."""
 
-    Raises:
-        DataError: the run has none.
-    """
-    with tempfile.TemporaryDirectory(prefix="recsys-customers-") as scratch:
+    def __init__(self) -> None:
+        self._fetched = lru_cache(maxsize=8)(_fetch)
+
+    def of(self, entrant: Entrant, window: str) -> pa.Table:
+        """Return the hit table that a run logged for a window.
+
+        Raises:
+            DataError: the run has none.
+        """
+        return self._fetched(entrant.run_id, window)
+
+
+def _fetch(run_id: str, window: str) -> pa.Table:
+    with tempfile.TemporaryDirectory(prefix="recsys-hits-") as scratch:
         try:
             folder = mlflow.artifacts.download_artifacts(
-                run_id=run_id, artifact_path=f"{CUSTOMERS_TABLE}/{window}", dst_path=scratch
+                run_id=run_id, artifact_path=f"{HIT_TABLE}/{window}", dst_path=scratch
             )
             return pq.read_table(Path(folder))
         except (MlflowException, OSError, pa.ArrowInvalid):
             raise DataError(
-                f"Run {run_id} has no readable table of customers for {window}: train it again."
+                f"Run {run_id} has no readable hit table for the window {window}: train it again."
             ) from None

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from recsys.errors import ModelError, UsageError
 from recsys.models import files
+from recsys.tracking import ALGORITHM_TAG, RECIPE_TAG
 
 STAGES = ("Staging", "Production", "Archived")
 MODEL_DIGEST = "recsys.model_digest"
@@ -34,6 +35,8 @@ class Release:
         run_id: the training run.
         digest: SHA-256 of the model's manifest, taken when it was registered.
         dataset_digest: of the dataset that it was trained on.
+        algorithm: name of the recommender.
+        recipe: digest of recommender and hyperparameters.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Release:
     run_id: str
     digest: str
     dataset_digest: str
+    algorithm: str
+    recipe: str
 
 
 def candidates_of(model_name: str) -> str:
@@ -108,6 +113,8 @@ def to_release(version: ModelVersion) -> Release:
         version.run_id or "",
         version.tags.get(MODEL_DIGEST, ""),
         version.tags.get(DATASET_DIGEST, ""),
+        version.tags.get(ALGORITHM_TAG, ""),
+        version.tags.get(RECIPE_TAG, ""),
     )
 
 

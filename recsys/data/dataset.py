@@ -1,27 +1,31 @@
 """A dataset: interactions cut by time, ids indexed, blocks packed, all under one digest.
 
-          validation cut        test cut            end
-    ─────────────┼───────────────────┼───────────────┤
-        train    │    validation     │     test
-    A  ●   ●     │     ●             │   ●      ●        known before both cuts
-    B            │     ●      ●      │   ●               new in validation: not known to train
-    C            │                   │   ●               unknown at both cuts: cannot be served
+          validation cut    test_2 cut       test cut         end
+    ─────────────┼────────────────┼───────────────┼─────────────┤
+        train    │   validation   │    test_2     │    test
+    A  ●   ●     │     ●          │  ●            │  ●      ●      known before every cut
+    B            │     ●     ●    │               │  ●             not known to train
+    C            │                │  ●     ●      │  ●             known before the test cut only
+    D            │                │               │  ●             unknown at every cut: not served
 
-Ids are numbered by the window that they first appear in, then by id. So everything a fit on train
-may know is a prefix of the index, and no later id can slip in.
+There may be any number of test windows. `test` is the last of them, which decides; those before
+it (`test_2`, `test_3`, …) tell how much chance is in it. Validation lies before them all.
+
+Ids are numbered by the window that they first appear in, then by id. So everything that a fit
+before any cut may know is a prefix of the index, and no later id can slip in.
 """
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import DataError
 from recsys.kernels.blocks import Blocks
 
-FORMAT = 1
+FORMAT = 2
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
-WINDOWS = (TRAIN, VALIDATION, TEST)
 DESCRIPTION_FILE = "dataset.json"
 
 
@@ -53,7 +57,7 @@ class Fold:
     """One question to a model: fit on the history, be judged on what came after.
 
     Attributes:
-        name: `validation` or `test`, the window that judges.
+        name: the window that judges: `validation`, `test`, or an earlier one such as `test_2`.
         history: what a fit may see.
         truth: blocks of what each customer did in the window; rows are customers. Items that
             the history does not know have an index of at least `history.items`.
@@ -73,7 +77,8 @@ class Dataset:
         digest: SHA-256 over interactions, items, customers and parameters.
         facts: the counts and cuts of dataset.json.
         validation: fit on train, judged on validation.
-        test: fit on train and validation, judged on test.
+        test: fit on all that lies before the last window, judged on that window.
+        earlier: the same for the test windows before it, newest first.
     """
 
     path: Path
@@ -81,6 +86,17 @@ class Dataset:
     facts: dict[str, Any]
     validation: Fold
     test: Fold
+    earlier: tuple[Fold, ...]
+
+
+def window_names(windows: int) -> tuple[str, ...]:
+    """Name a dataset's windows in the order of time.
+
+    Args:
+        windows: number of test windows.
+    """
+    earlier = (f"{TEST}_{number}" for number in range(windows, 1, -1))
+    return (TRAIN, VALIDATION, *earlier, TEST)
 
 
 def load_dataset(path: str | Path) -> Dataset:
@@ -109,23 +125,27 @@ def _dataset(folder: Path, description: dict[str, Any]) -> Dataset:
         for name, values in description["blocks"].items()
     }
     facts = description["facts"]
+    windows = window_names(description["parameters"]["windows"])
+    *_, last_known, _ = windows
 
-    def fold(name: str, fit: str) -> Fold:
+    def fold(known: str, name: str) -> Fold:
         history = History(
             customer_blocks=blocks["customers"],
             item_blocks=blocks["items"],
-            customers=facts[f"{fit}_customers"],
-            all_customers=facts["validation_customers"],
-            items=facts[f"{fit}_items"],
+            customers=facts[f"{known}_customers"],
+            all_customers=facts[f"{last_known}_customers"],
+            items=facts[f"{known}_items"],
             before=facts[f"{name}_cut_day"],
             tables=str(folder),
         )
         return Fold(name, history, blocks[name])
 
+    validation, *earlier, test = (fold(known, name) for known, name in pairwise(windows))
     return Dataset(
         path=folder,
         digest=description["digest"],
         facts=facts,
-        validation=fold(VALIDATION, TRAIN),
-        test=fold(TEST, VALIDATION),
+        validation=validation,
+        test=test,
+        earlier=tuple(reversed(earlier)),
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,27 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from recsys.data.dataset import WINDOWS
 
-TABLES = (*WINDOWS, "items", "customers")
-
-
-def dataset_digest(spark: SparkSession, folder: Path, parameters: dict[str, Any]) -> str:
+def dataset_digest(
+    spark: SparkSession, folder: Path, tables: Iterable[str], parameters: dict[str, Any]
+) -> str:
     """Digest the tables of a dataset folder together with the parameters that cut them.
 
     Rows are hashed one by one and the hashes added up, which does not depend on their order;
     two differently salted 64-bit sums and the row count make a table's part.
+
+    Args:
+        spark: the session.
+        folder: the dataset's folder.
+        tables: names of its tables.
+        parameters: what else the digest covers.
 
     Returns:
         64 hexadecimal digits.
     """
     columns: dict[str, list[str]] = {}
     hashes = []
-    for name in TABLES:
+    for name in tables:
         table = spark.read.parquet(str(folder / name))
         columns[name] = sorted(table.columns)
         # A null is hashed as such: xxhash64 alone skips it, and (a, null) would equal (null, a).

@@ -1,5 +1,6 @@
 """Read what `ingest` wrote: interactions, items and customers, checked against the contract."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,18 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, NumericType, StringType, TimestampNTZType, TimestampType
 
 from recsys import columns as c
 from recsys.errors import DataError
+
+# Column → the type that it is cast to, and what it may be read as. An id that was read as a number
+# has lost its leading zeros, so it is refused; a time without a zone is taken for UTC.
+TYPES: dict[str, tuple[str, tuple[type[DataType], ...]]] = {
+    **dict.fromkeys((c.CUSTOMER_ID, c.ITEM_ID, c.BASKET_ID), ("string", (StringType,))),
+    c.TIMESTAMP: ("timestamp", (TimestampType, TimestampNTZType)),
+    **dict.fromkeys((c.QUANTITY, c.UNIT_PRICE), ("double", (NumericType,))),
+}
 
 
 @dataclass(frozen=True)
@@ -36,19 +46,11 @@ def read_tables(spark: SparkSession, path: str | Path) -> RetailTables:
             and `customers` are taken from beside it where they exist.
 
     Raises:
-        DataError: there is no such table, or a column is missing.
+        DataError: there is no such table, or a column is missing or of another type.
     """
     folder = Path(path)
     table = folder / "interactions" if (folder / "interactions").exists() else folder
-    interactions = _read(spark, table)
-    missing = [name for name in c.INTERACTIONS if name not in interactions.columns]
-    if missing:
-        raise DataError(
-            f"{table} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}: "
-            "make interactions with `ingest`, or write a table with the columns "
-            f"{', '.join(c.INTERACTIONS)}."
-        )
-    interactions = interactions.select(*c.INTERACTIONS)
+    interactions = _checked(_read(spark, table), table, c.INTERACTIONS).select(*c.INTERACTIONS)
     return RetailTables(
         interactions=interactions,
         items=_beside(spark, table, "items", interactions, c.ITEM_ID, (c.DESCRIPTION, c.CATEGORY)),
@@ -65,6 +67,28 @@ def _read(spark: SparkSession, table: Path) -> DataFrame:
         ) from None
 
 
+def _checked(found: DataFrame, table: Path, names: Sequence[str]) -> DataFrame:
+    """Cast columns to their types; raises DataError where one is missing or a cast would guess."""
+    types = {field.name: field.dataType for field in found.schema}
+    missing = [name for name in names if name not in types]
+    if missing:
+        raise DataError(
+            f"{table} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}: "
+            f"make it with `ingest`, or write a table with the columns {', '.join(names)}."
+        )
+    wrong = [
+        f"{name} as {types[name].simpleString()} (wanted: {TYPES[name][0]})"
+        for name in names
+        if not isinstance(types[name], TYPES[name][1])
+    ]
+    if wrong:
+        raise DataError(
+            f"{table} has {', '.join(wrong)}: make it with `ingest`, or write these columns with "
+            "the wanted types, ids as text with their leading zeros."
+        )
+    return found.withColumns({name: F.col(name).cast(TYPES[name][0]) for name in names})
+
+
 def _beside(
     spark: SparkSession,
     table: Path,
@@ -76,7 +100,7 @@ def _beside(
     """Read a table beside the interactions, or make one that only knows the ids."""
     beside = table.parent / name
     if table.name == "interactions" and beside.exists():
-        found = _read(spark, beside)
+        found = _checked(_read(spark, beside), beside, (key,))
     else:
         found = interactions.select(key).where(F.col(key).isNotNull()).distinct()
     for column in wanted:

@@ -1,5 +1,6 @@
-"""Intervals of means by bootstrap over customers (Efron & Tibshirani 1993, percentile method)."""
+"""Intervals by bootstrap over customers (Efron & Tibshirani 1993, percentile method)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,15 +8,38 @@ from numpy.typing import NDArray
 
 REPLICATES = 1000
 LEVEL = 0.95
+# So many (replicate, customer) pairs are drawn at once: 32 MiB of weights.
+DRAWS_A_BATCH = 4_000_000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over customers and where it lies with 95 % confidence."""
+    """An estimate over customers and where it lies with 95 % confidence."""
 
-    mean: float
+    value: float
     low: float
     high: float
+
+
+def resamples(customers: int, seed: int, replicates: int) -> Iterator[NDArray[np.float64]]:
+    """Draw customers with replacement, again and again.
+
+    Args:
+        customers: how many there are.
+        seed: of the draws; the same seed and number of customers draw the same customers.
+        replicates: number of draws.
+
+    Yields:
+        float64 [some replicates, customers]: how often each customer was drawn.
+    """
+    random = np.random.default_rng(seed)
+    size = max(1, DRAWS_A_BATCH // max(1, customers))
+    for first in range(0, replicates, size):
+        count = min(size, replicates - first)
+        weights = np.empty((count, customers))
+        for row in weights:
+            row[:] = np.bincount(random.integers(0, customers, customers), minlength=customers)
+        yield weights
 
 
 def bootstrap_means(
@@ -25,26 +49,39 @@ def bootstrap_means(
 
     Args:
         values: [customers, columns]; the columns of one customer are drawn together.
-        seed: of the draws; the same seed and number of customers draw the same customers.
+        seed: see `resamples`.
         replicates: number of draws.
 
     Returns:
         float64 [replicates, columns].
     """
-    random = np.random.default_rng(seed)
-    customers = len(values)
-    means = np.empty((replicates, values.shape[1]))
-    for draw in range(replicates):
-        times = np.bincount(random.integers(0, customers, customers), minlength=customers)
-        means[draw] = times @ values / customers
-    return means
+    draws = resamples(len(values), seed, replicates)
+    return np.concatenate([weights @ values for weights in draws]) / len(values)
 
 
 def mean_intervals(
     values: NDArray[np.float64], seed: int, replicates: int = REPLICATES
 ) -> list[Interval]:
     """Return the mean of each column with its 95 % interval; see `bootstrap_means`."""
-    draws = bootstrap_means(values, seed, replicates)
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
+    low, high = percentiles(bootstrap_means(values, seed, replicates))
     return [Interval(*map(float, row)) for row in zip(values.mean(axis=0), low, high, strict=True)]
+
+
+def centred_interval(value: float, draws: NDArray[np.float64]) -> Interval:
+    """Return the spread of the draws around the value.
+
+    For what a resample underestimates, such as coverage: it repeats customers, so it holds fewer
+    distinct lists than the whole. The draws are moved by their mean's distance from the value.
+
+    Args:
+        value: of the whole.
+        draws: float64 [replicates].
+    """
+    low, high = percentiles(draws - draws.mean() + value)
+    return Interval(value, float(low), float(high))
+
+
+def percentiles(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the ends [2, columns] of the 95 % interval of the draws [replicates, columns]."""
+    tail = 100 * (1 - LEVEL) / 2
+    return np.asarray(np.percentile(draws, [tail, 100 - tail], axis=0))

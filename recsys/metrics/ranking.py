@@ -78,3 +78,45 @@ def per_customer(hits: Hits, relevant: Counts, ks: tuple[int, ...]) -> dict[str,
     return {
         f"{name}_at_{k}": metric(hits, relevant, k) for k in ks for name, metric in METRICS.items()
     }
+
+
+def revenue_recall(gains: Values, revenue: Values, k: int) -> Values:
+    """Share of the relevant items' revenue that was found: Σ gain_r / Σ revenue.
+
+    Args:
+        gains: float64 [customers, places], what the hit at a place was bought for; 0 without one.
+        revenue: float64 [customers], what all relevant items were bought for; 0 gives 0.
+        k: places that count.
+    """
+    found = gains[:, :k].sum(axis=1)
+    return np.asarray(np.divide(found, revenue, out=np.zeros_like(revenue), where=revenue > 0))
+
+
+def revenue_ndcg(gains: Values, ideal: Values, k: int) -> Values:
+    """Discounted gain over the best possible, a hit's gain being what the item was bought for.
+
+    Σ gain_r / log2(r + 1), r from 1, over that of the dearest items first (Järvelin & Kekäläinen
+    2002, with linear gain).
+
+    Args:
+        gains: see `revenue_recall`.
+        ideal: float64 [customers, at least min(k, most relevant items)], what the relevant items
+            were bought for, the dearest first, 0 behind the last.
+        k: places that count.
+    """
+    discounted, best = (
+        v[:, :k] @ (1 / np.log2(np.arange(2, min(k, v.shape[1]) + 2))) for v in (gains, ideal)
+    )
+    return np.asarray(np.divide(discounted, best, out=np.zeros_like(best), where=best > 0))
+
+
+def per_customer_revenue(
+    gains: Values, ideal: Values, revenue: Values, ks: tuple[int, ...]
+) -> dict[str, Values]:
+    """Compute the metrics weighted by revenue at every k; arguments as in `revenue_ndcg`.
+
+    Returns:
+        name such as `revenue_recall_at_10` → float64 [customers].
+    """
+    recalls = {f"revenue_recall_at_{k}": revenue_recall(gains, revenue, k) for k in ks}
+    return recalls | {f"revenue_ndcg_at_{k}": revenue_ndcg(gains, ideal, k) for k in ks}

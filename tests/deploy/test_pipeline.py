@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -121,7 +122,8 @@ def test_each_training_run_carries_what_a_scientist_compares(outcome: Outcome) -
             for window in ("validation", "test"):
                 for k in (5, 10, 20):
                     assert f"{window}/{question}ndcg_at_{k}" in names
-                    assert f"{window}/{question}recall_at_{k}_low" in names
+                    assert f"{window}/{question}revenue_recall_at_{k}" in names
+                assert f"{window}/{question}recall_at_10_low" in names
                 assert f"{window}/{question}coverage_at_10" in names
         assert run.data.params["dataset_digest"] == run.data.tags["recsys.dataset_digest"][:16]
         assert run.inputs.dataset_inputs[0].dataset.digest == run.data.params["dataset_digest"]
@@ -265,15 +267,88 @@ def test_a_changed_model_is_refused(outcome: Outcome, place: Path, spark: SparkS
             file.write_bytes(data)
 
 
-def test_the_decision_is_logged_with_its_evidence(outcome: Outcome) -> None:
-    run = mlflow.search_runs(
+def _compare_run(outcome: Outcome) -> Run:
+    return mlflow.search_runs(
         experiment_ids=[outcome.experiment_id],
         filter_string="tags.`recsys.step` = 'compare'",
+        order_by=["attributes.start_time ASC"],
         output_format="list",
     )[0]
+
+
+def test_the_decision_is_logged_with_its_evidence(outcome: Outcome) -> None:
     path = mlflow.artifacts.download_artifacts(
-        run_id=run.info.run_id, artifact_path="decision.json"
+        run_id=_compare_run(outcome).info.run_id, artifact_path="decision.json"
     )
     decision = json.loads(Path(path).read_text("utf-8"))
-    assert decision["winner"] in {t.run_id for t in outcome.trained}
-    assert len(decision["differences"]) == 2
+    runs = {t.run_id for t in outcome.trained}
+    assert decision["winner"] in runs
+    assert {c["run"] for c in decision["challengers"]} == runs - {decision["champion"]}
+    for challenger in decision["challengers"]:
+        assert challenger["passed"] == all(gate["passed"] for gate in challenger["gates"])
+        assert {"ndcg_at_10", "replenish/ndcg_at_10", "coverage_at_10"} <= set(
+            challenger["metrics"]
+        )
+        assert sum(s["by"] == "activity" for s in challenger["segments"]) > 1
+
+
+def test_the_candidate_links_its_dossier(outcome: Outcome) -> None:
+    version = MlflowClient().get_model_version("recommender-candidates", "1")
+    link = version.tags["recsys.dossier"]
+    assert f"]({link})" in version.description
+    run_id = link.split("/runs/")[1].split("/")[0]
+    dossier = mlflow.artifacts.load_text(f"runs:/{run_id}/dossier.html")
+    assert version.description.split("\n")[0].split(":")[0] in dossier
+    experiment = MlflowClient().get_experiment(outcome.experiment_id)
+    assert link in experiment.tags["mlflow.note.content"]
+
+
+def test_runs_that_cannot_be_compared_are_refused(outcome: Outcome, place: Path) -> None:
+    dataset = str(place / "out" / "dataset")
+    with pytest.raises(DataError, match="There is no run nowhere"):
+        run_compare(CompareConfig(dataset=dataset, runs="nowhere"))
+    compared = _compare_run(outcome).info.run_id
+    with pytest.raises(DataError, match="trained no model: choose a training run"):
+        run_compare(CompareConfig(dataset=dataset, runs=compared))
+    client, run_id = MlflowClient(), outcome.trained[0].run_id
+    digest = client.get_run(run_id).data.tags["recsys.dataset_digest"]
+    client.set_tag(run_id, "recsys.dataset_digest", "another")
+    try:
+        with pytest.raises(DataError, match="was judged on dataset another, not on"):
+            run_compare(CompareConfig(dataset=dataset, runs=run_id))
+    finally:
+        client.set_tag(run_id, "recsys.dataset_digest", digest)
+
+
+def test_a_run_without_its_hit_table_is_refused(outcome: Outcome, place: Path) -> None:
+    run_id = outcome.trained[1].run_id
+    folder = place / "artifacts" / run_id / "artifacts" / "hits" / "test"
+    hidden = folder.with_name("hidden")
+    folder.rename(hidden)
+    try:
+        with pytest.raises(DataError, match=f"Run {run_id} has no readable hit table .*test"):
+            run_compare(CompareConfig(dataset=str(place / "out" / "dataset")))
+    finally:
+        hidden.rename(folder)
+
+
+def test_a_metric_that_no_run_logged_is_refused(outcome: Outcome, place: Path) -> None:
+    with pytest.raises(UsageError, match="did not log test/ndgc_at_10: choose one of .*ndcg_at_10"):
+        run_compare(CompareConfig(dataset=str(place / "out" / "dataset"), metric="ndgc_at_10"))
+
+
+def test_a_column_may_be_compared_by_group(outcome: Outcome, place: Path) -> None:
+    config = CompareConfig(dataset=str(place / "out" / "dataset"), segments="category")
+    shown = run_compare(config).decision.shown
+    assert shown is not None
+    assert sum(s.by == "category" for s in shown.pairing.segments) > 1
+
+
+def test_without_its_recipe_on_the_dataset_the_holder_cannot_be_challenged(
+    outcome: Outcome, place: Path
+) -> None:
+    holder = holder_of("recommender", "Production")
+    others = [t.run_id for t in outcome.trained if t.algorithm != holder.algorithm]
+    config = CompareConfig(dataset=str(place / "out" / "dataset"), runs=",".join(others))
+    with pytest.raises(DataError, match="its recipe was not trained on this dataset"):
+        run_compare(config)

@@ -1,6 +1,6 @@
 """Small data for tests: a seeded retailer, and histories packed by hand without Spark."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.data.dataset import Fold, History
+from recsys.data.dataset import Dataset, Fold, History
 from recsys.kernels.blocks import Blocks, block_size, pack
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,6 +17,11 @@ FIRST_DAY = 19_723  # 2024-01-01
 DAYS, WINDOW_DAYS = 100, 14
 TEST_CUT = FIRST_DAY + DAYS - WINDOW_DAYS
 VALIDATION_CUT = TEST_CUT - WINDOW_DAYS
+CUTS = {"validation": VALIDATION_CUT, "test": TEST_CUT}
+ROLLING_CUTS = {
+    name: TEST_CUT - number * WINDOW_DAYS
+    for number, name in ((3, "validation"), (2, "test_3"), (1, "test_2"), (0, "test"))
+}
 SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -84,6 +89,19 @@ def retailer(seed: int = 5) -> list[Line]:
     return lines
 
 
+def newcomers(cuts: Mapping[str, int]) -> list[Line]:
+    """Give each window a customer and two items of its own, whose ids sort before all others."""
+    return [
+        line
+        for window, cut in cuts.items()
+        for line in (
+            Line(f"!{window}", f"!{window}", cut),
+            Line(f"!{window}", "004", FIRST_DAY + DAYS - 1),
+            Line(None, f"!{window}-guest", cut, basket=f"!{window}"),
+        )
+    ]
+
+
 def changed_after(lines: Sequence[Line], cut: int) -> list[Line]:
     """Rewrite all that happened from a day on; the last day stays, because windows end there."""
     last = max(line.day for line in lines)
@@ -103,6 +121,12 @@ def changed_after(lines: Sequence[Line], cut: int) -> list[Line]:
         )
     ]
     return [*added, *reversed(kept), *altered, Line("02", "002", last)]
+
+
+def folds(dataset: Dataset) -> dict[str, Fold]:
+    """Return window → fold, in the order of time."""
+    ordered = (dataset.validation, *reversed(dataset.earlier), dataset.test)
+    return {fold.name: fold for fold in ordered}
 
 
 Event = tuple[int, int, int]
@@ -134,7 +158,10 @@ def history_of(
     before: int,
     guests: int = 0,
 ) -> History:
-    """Pack (customer, item, day) events; customers are `c000` …, items `i000` …, guests behind."""
+    """Pack (customer, item, day) events; customers are `c000` …, items `i000` …, guests behind.
+
+    Item i is of the category `group i % 3`.
+    """
     for name, prefix, count in (("customer", "c", customers), ("item", "i", items)):
         (folder / f"{name}s").mkdir(parents=True)
         ids = {
@@ -142,6 +169,8 @@ def history_of(
             f"{name}_id": [f"{prefix}{index:03d}" for index in range(count)],
             "description": [f"{name} {index}" for index in range(count)],
         }
+        if name == "item":
+            ids["category"] = [f"group {index % 3}" for index in range(count)]
         pq.write_table(pa.table(ids), folder / f"{name}s" / "part-0.parquet")
     rows = customers + guests
     turned = [(item, row, day) for row, item, day in events]

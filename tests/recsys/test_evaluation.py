@@ -11,8 +11,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from recsys.data.dataset import Dataset, Fold, History
-from recsys.errors import DataError, UsageError
-from recsys.evaluation import KS, Evaluation, evaluate
+from recsys.errors import DataError
+from recsys.evaluation import Evaluation, evaluate
+from recsys.hit_table import KS
 from recsys.metrics.ranking import METRICS
 from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
@@ -115,27 +116,56 @@ def test_means_are_over_every_judged_customer(worked: Evaluation) -> None:
     assert metrics["test/ndcg_at_10"] == pytest.approx((1 / log2(3)) / 2)
     assert metrics["test/replenish/recall_at_5"] == pytest.approx(2 / 3)
     assert metrics["test/replenish/mrr_at_20"] == pytest.approx((1 + 1 / 5) / 3)
-    assert metrics["test/recall_at_5_low"] == 0
-    assert metrics["test/recall_at_5_high"] == 1
+    assert metrics["test/recall_at_10_low"] == 0
+    assert metrics["test/recall_at_10_high"] == 1
 
 
 def test_totals_describe_the_lists_of_10(worked: Evaluation) -> None:
     # c000 is shown 1-4 and 6-11, c001 0 and 2-10: items 0 to 11 but 5 for one of them.
     expected = Counter([*range(1, 5), *range(6, 12), 0, *range(2, 11)])
     assert worked.recommended["discover"].tolist() == [expected[item] for item in range(ITEMS)]
-    assert worked.totals["discover"]["coverage_at_10"] == 12 / 25
-    assert worked.totals["replenish"]["coverage_at_10"] == 10 / 25
-    # The two most popular tenths: round(2.5) = 2 items, 0 and 1, of the customers' purchases.
-    assert worked.popularity.tolist() == [1, 1, 0, 1, 1, 1] + [0] * 19
-    assert worked.totals["replenish"]["popular_share_at_10"] == 6 / 30
+    assert worked.estimates["discover"]["coverage_at_10"].value == 12 / 25
+    assert worked.estimates["replenish"]["coverage_at_10"].value == 10 / 25
+    # Guests' purchases count: item i was bought by 25 - i of them.
+    own = [1, 1, 0, 1, 1, 1] + [0] * 19
+    assert worked.popularity.tolist() == [25 - i + n for i, n in enumerate(own)]
+    # Items 0 to 9 of three categories: 4, 3 and 3 alike, so 6 + 3 + 3 of 45 pairs.
+    diversity = worked.estimates["replenish"]["diversity_at_10"].value
+    assert diversity == pytest.approx(1 - 12 / 45)
+    # The most popular tenth: round(2.5) = 2 items, 0 and 1, which every list of 10 holds.
+    assert worked.estimates["replenish"]["popular_share_at_10"].value == pytest.approx(2 / 10)
+
+
+def test_revenue_metrics_weigh_what_was_paid(worked: Evaluation) -> None:
+    # Every event is worth 1: customer 0 bought 0 for 1 and 2 for 2 in two events.
+    row = rows_of(worked)["replenish", "c000"]
+    assert row["revenue_recall_at_5"] == 1
+    assert row["revenue_ndcg_at_5"] == pytest.approx((1 + 2 / 2) / (2 + 1 / log2(3)))
+
+
+def test_sources_and_known_purchases_are_told(worked: Evaluation) -> None:
+    row = rows_of(worked)["replenish", "c000"]
+    assert row["bought"] == ["i000", "i002"]
+    assert (row["source_model"], row["source_fold_in"], row["source_popularity"]) == (10, 0, 0)
+    assert worked.totals["replenish"]["served_by_model"] == 1
+    assert worked.totals["replenish"]["served_by_popularity"] == 0
+    # The canary has no id that the history knows.
+    assert rows_of(worked)["discover", "c001"]["bought"] == []
 
 
 def test_metric_names(worked: Evaluation) -> None:
-    means = {f"{name}_at_{k}{end}" for name in METRICS for k in KS for end in ("", "_low", "_high")}
-    totals = {"coverage_at_10", "novelty_at_10", "gini_at_10", "popular_share_at_10", "customers"}
-    expected = {f"test/{name}" for name in means | totals}
-    expected |= {f"test/replenish/{name}" for name in means | totals}
+    ranking = {
+        f"{name}_at_{k}" for name in (*METRICS, "revenue_recall", "revenue_ndcg") for k in KS
+    }
+    lists = {
+        f"{name}_at_10" for name in ("coverage", "novelty", "gini", "popular_share", "diversity")
+    }
+    ends = {f"{n}_{end}" for n in ranking | lists if "_at_10" in n for end in ("low", "high")}
+    totals = {"customers", "served_by_model", "served_by_fold_in", "served_by_popularity"}
+    named = ranking | lists | ends | totals
+    expected = {f"test/{name}" for name in named} | {f"test/replenish/{name}" for name in named}
     assert set(worked.metrics()) == expected
+    assert worked.items_per_second > 0
 
 
 def test_a_window_in_which_all_was_bought_before_has_nothing_to_discover(
@@ -154,10 +184,13 @@ def test_an_empty_window(spark: SparkSession, tmp_path: Path) -> None:
 
 
 def test_a_catalogue_smaller_than_the_longest_list(spark: SparkSession, tmp_path: Path) -> None:
-    history = history_of(tmp_path / "history", [(0, 3, 1), (0, 4, 1)], 1, 19, CUT)
-    fold = fold_of(tmp_path, history, [(0, 5, CUT)])
-    with pytest.raises(UsageError, match="k=20 is more than the 19 items of the catalogue"):
-        all_time_popularity(spark, fold, tmp_path / "run")
+    history = history_of(tmp_path / "history", [(0, 3, 1), (0, 4, 1)], 1, 6, CUT)
+    evaluation = all_time_popularity(spark, fold_of(tmp_path, history, [(0, 5, CUT)]), tmp_path)
+    row = rows_of(evaluation)["replenish", "c000"]
+    assert row["recommended"] == ["i003", "i004", "i000", "i001", "i002", "i005"]
+    # A list shorter than k counts as if filled with misses.
+    assert row["precision_at_20"] == 1 / 20
+    assert row["recall_at_20"] == 1
 
 
 # --- the retailer, against an oracle that reads the receipts
@@ -204,12 +237,13 @@ def test_means_and_counts_follow_from_the_rows(judged: Evaluation, dataset: Data
     rows = rows_of(judged)
     for question in ("discover", "replenish"):
         mine = [row for (q, _), row in rows.items() if q == question]
-        for name, interval in judged.means[question].items():
-            assert interval.mean == pytest.approx(np.mean([row[name] for row in mine]))
-            assert interval.low <= interval.mean <= interval.high
+        for name, interval in judged.estimates[question].items():
+            if name not in ("coverage_at_10", "gini_at_10"):
+                assert interval.value == pytest.approx(np.mean([row[name] for row in mine]))
+            assert interval.low <= interval.value <= interval.high
         shown = Counter(item for row in mine for item in row["recommended"][:10])
         assert judged.recommended[question].tolist() == [shown[item] for item in ids]
-        assert judged.totals[question]["coverage_at_10"] == len(shown) / len(ids)
+        assert judged.estimates[question]["coverage_at_10"].value == len(shown) / len(ids)
 
 
 def test_an_item_that_first_sells_in_the_window_is_never_recommended(

@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from recsys.data import digest as module
 from recsys.data.dataset import Dataset
 from recsys.data.digest import dataset_digest
 from recsys.data.prepare import prepare
@@ -39,9 +38,7 @@ def digest(
             [pa.array(c, t) for c, t in zip(columns, TYPES, strict=True)], names=list(names)
         )
         pq.write_table(table, folder / TABLE / f"part-{number}.parquet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TABLES", (TABLE,))
-        return dataset_digest(spark, folder, parameters)
+    return dataset_digest(spark, folder, (TABLE,), parameters)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from recsys import columns as c
 from recsys.data.tables import read_tables
@@ -58,6 +59,68 @@ def test_missing_columns_are_named(spark: SparkSession, tmp_path: Path) -> None:
     table.drop("basket_id", "quantity").write.parquet(str(tmp_path / "less"))
     with pytest.raises(DataError, match="less lacks the columns basket_id, quantity: make"):
         read_tables(spark, tmp_path / "less")
+
+
+def test_every_column_of_another_type_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    table = spark.read.parquet(str(write_interactions(tmp_path / "lines", LINES)))
+    table.withColumns(
+        {
+            "item_id": F.lit(7),
+            "customer_id": F.lit(7).cast("long"),
+            "timestamp": F.lit("2024-01-01"),
+            "unit_price": F.lit("2.5"),
+        }
+    ).write.parquet(str(tmp_path / "typed"))
+    with pytest.raises(DataError) as caught:
+        read_tables(spark, tmp_path / "typed")
+    assert str(caught.value) == (
+        f"{tmp_path / 'typed'} has customer_id as bigint (wanted: string), "
+        "item_id as int (wanted: string), timestamp as string (wanted: timestamp), "
+        "unit_price as string (wanted: double): make it with `ingest`, or write these columns "
+        "with the wanted types, ids as text with their leading zeros."
+    )
+
+
+@pytest.mark.parametrize("kind", ["int", "long", "float", "decimal(12,2)"])
+def test_amounts_of_any_numeric_type_become_doubles(
+    spark: SparkSession, tmp_path: Path, kind: str
+) -> None:
+    table = spark.read.parquet(str(write_interactions(tmp_path / "lines", LINES)))
+    amounts = {name: F.lit(3).cast(kind) for name in ("quantity", "unit_price")}
+    table.withColumns(amounts).write.parquet(str(tmp_path / "typed"))
+    interactions = read_tables(spark, tmp_path / "typed").interactions
+    assert {(row.quantity, row.unit_price) for row in interactions.collect()} == {(3.0, 3.0)}
+    assert interactions.schema == read_tables(spark, tmp_path / "lines").interactions.schema
+
+
+def test_a_time_without_a_zone_is_utc(spark: SparkSession, tmp_path: Path) -> None:
+    zoned = spark.read.parquet(str(write_interactions(tmp_path / "lines", LINES)))
+    local = zoned.withColumn("timestamp", F.col("timestamp").cast("timestamp_ntz"))
+    local.write.parquet(str(tmp_path / "typed"))
+    found = read_tables(spark, tmp_path / "typed").interactions
+    assert dict(found.dtypes)["timestamp"] == "timestamp"
+    expected = read_tables(spark, tmp_path / "lines").interactions
+    assert sorted(map(str, found.collect())) == sorted(map(str, expected.collect()))
+
+
+def test_a_day_is_no_time(spark: SparkSession, tmp_path: Path) -> None:
+    table = spark.read.parquet(str(write_interactions(tmp_path / "lines", LINES)))
+    table.withColumn("timestamp", F.to_date("timestamp")).write.parquet(str(tmp_path / "typed"))
+    with pytest.raises(DataError, match="has timestamp as date .wanted: timestamp."):
+        read_tables(spark, tmp_path / "typed")
+
+
+def test_ids_of_a_table_beside_are_text_too(spark: SparkSession, tmp_path: Path) -> None:
+    write_interactions(tmp_path / "interactions", LINES)
+    items = spark.createDataFrame(
+        [(1, "tea", "3")], "item_id int, description string, quantity string"
+    )
+    items.write.parquet(str(tmp_path / "items"))
+    with pytest.raises(DataError, match="items has item_id as int .wanted: string.: make"):
+        read_tables(spark, tmp_path)
+    items.withColumn("item_id", F.lit("1")).write.mode("overwrite").parquet(str(tmp_path / "items"))
+    [row] = read_tables(spark, tmp_path).items.collect()
+    assert (row.item_id, row.quantity) == ("1", "3")
 
 
 def test_a_path_that_holds_no_table(spark: SparkSession, tmp_path: Path) -> None:

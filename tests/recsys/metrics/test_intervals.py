@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recsys.metrics.intervals import bootstrap_means, mean_intervals
+from recsys.metrics.intervals import bootstrap_means, centred_interval, mean_intervals, resamples
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -14,12 +14,12 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 def test_a_column_without_spread_has_an_interval_without_width() -> None:
     interval = mean_intervals(np.full((20, 1), 0.25), 1)[0]
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert (interval.value, interval.low, interval.high) == pytest.approx((0.25, 0.25, 0.25))
 
 
 def test_one_customer_is_drawn_every_time() -> None:
     interval = mean_intervals(np.array([[0.5]]), 1)[0]
-    assert (interval.mean, interval.low, interval.high) == (0.5, 0.5, 0.5)
+    assert (interval.value, interval.low, interval.high) == (0.5, 0.5, 0.5)
 
 
 def test_a_customers_columns_are_drawn_together() -> None:
@@ -43,9 +43,31 @@ def test_about_95_of_100_intervals_cover_the_true_mean() -> None:
     below = above = 0
     for trial in range(trials):
         interval = mean_intervals(random.normal(3, 2, (60, 1)), trial, 300)[0]
-        assert interval.low <= interval.mean <= interval.high
+        assert interval.low <= interval.value <= interval.high
         below += interval.high < 3
         above += interval.low > 3
     # 90 % or 99 % intervals would lie outside these bounds, as would one-sided ones.
     assert 0.92 < 1 - (below + above) / trials < 0.975
     assert min(below, above) > 0.01 * trials
+
+
+def test_a_resample_draws_as_many_customers_as_there_are() -> None:
+    draws = np.concatenate(list(resamples(7, 3, 11)))
+    assert draws.shape == (11, 7)
+    assert draws.sum(axis=1).tolist() == [7] * 11
+
+
+def test_batches_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.concatenate(list(resamples(7, 3, 11)))
+    monkeypatch.setattr("recsys.metrics.intervals.DRAWS_A_BATCH", 15)
+    batches = list(resamples(7, 3, 11))
+    assert [len(batch) for batch in batches] == [2, 2, 2, 2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(batches), whole)
+
+
+def test_a_centred_interval_lies_around_the_value_with_the_spread_of_the_draws() -> None:
+    draws = np.random.default_rng(8).normal(0.3, 0.01, 4000)
+    interval = centred_interval(0.5, draws)
+    assert interval.value == 0.5
+    assert interval.low == pytest.approx(0.5 - 1.96 * 0.01, abs=0.002)
+    assert interval.high == pytest.approx(0.5 + 1.96 * 0.01, abs=0.002)

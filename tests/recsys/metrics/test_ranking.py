@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.metrics.ranking import METRICS, per_customer
+from recsys.metrics.ranking import METRICS, per_customer, per_customer_revenue
 from tests.oracles import ranking as oracle
 
 # One customer: which places are hits, how many items they bought, k →
@@ -33,6 +33,12 @@ CASES = {
     "more relevant than k": ("xx", 5, 2, (1, 2 / 5, 1, 1, 1, 1)),
     "fewer relevant than k": ("x..", 1, 3, (1 / 3, 1, 1, 1, 1, 1)),
     "list shorter than k": (".x", 1, 5, (1 / 5, 1, SECOND, 1 / 2, 1 / 2, 1)),
+    "k above the catalogue": (
+        "x.x",
+        2,
+        10,
+        (2 / 10, 1, (1 + THIRD) / (1 + SECOND), (1 + 2 / 3) / 2, 1, 1),
+    ),
     "no list at all": ("", 3, 5, (0, 0, 0, 0, 0, 0)),
     "k of one": ("xx", 2, 1, (1, 1 / 2, 1, 1, 1, 1)),
 }
@@ -55,6 +61,19 @@ def test_each_customer_is_judged_alone() -> None:
     assert values["recall_at_2"].tolist() == [1, 0.5, 0]
     assert values["mrr_at_2"].tolist() == [1, 0.5, 0]
     assert sorted(values) == sorted(f"{name}_at_{k}" for name in METRICS for k in (1, 2))
+
+
+def test_a_customer_without_relevant_items_has_no_recall() -> None:
+    """At least one is relevant by contract: evaluation leaves all other customers out."""
+    with np.errstate(invalid="ignore"):
+        values = per_customer(np.array([[False]]), np.array([0]), (1,))
+    assert all(np.isnan(values[f"{name}_at_1"][0]) for name in ("recall", "ndcg", "map"))
+
+
+def test_an_item_listed_twice_would_count_twice() -> None:
+    """The items of a list are distinct by contract: places alone do not tell a duplicate."""
+    values = per_customer(np.array([[True, True]]), np.array([1]), (2,))
+    assert values["recall_at_2"].tolist() == [2]
 
 
 @st.composite
@@ -115,3 +134,44 @@ def test_moving_a_hit_forward_never_hurts(
     )
     for name in before:
         assert after[name][0] >= before[name][0] - 1e-12
+
+
+def test_revenue_metrics_by_hand() -> None:
+    # Bought for 8, 4 and 1; the list finds 4 at the first place and 1 at the third.
+    gains = np.array([[4.0, 0, 1, 0]])
+    ideal = np.array([[8.0, 4, 1, 0]])
+    found = per_customer_revenue(gains, ideal, np.array([13.0]), (1, 3))
+    assert found["revenue_recall_at_1"] == pytest.approx([4 / 13])
+    assert found["revenue_recall_at_3"] == pytest.approx([5 / 13])
+    assert found["revenue_ndcg_at_1"] == pytest.approx([4 / 8])
+    best = 8 + 4 * SECOND + 1 * THIRD
+    assert found["revenue_ndcg_at_3"] == pytest.approx([(4 + THIRD) / best])
+
+
+def test_revenue_metrics_of_a_list_shorter_than_k() -> None:
+    found = per_customer_revenue(
+        np.array([[0.0, 5]]), np.array([[5.0, 3, 0, 0]]), np.array([8.0]), (4,)
+    )
+    assert found["revenue_recall_at_4"] == pytest.approx([5 / 8])
+    assert found["revenue_ndcg_at_4"] == pytest.approx([5 * SECOND / (5 + 3 * SECOND)])
+
+
+def test_what_was_bought_for_nothing_has_no_revenue_to_find() -> None:
+    found = per_customer_revenue(np.zeros((1, 2)), np.zeros((1, 2)), np.zeros(1), (2,))
+    assert {name: value[0] for name, value in found.items()} == {
+        "revenue_recall_at_2": 0,
+        "revenue_ndcg_at_2": 0,
+    }
+
+
+@given(judged())
+def test_equal_prices_make_the_revenue_metrics_the_plain_ones(
+    case: tuple[list[bool], int],
+) -> None:
+    hits, relevant = np.array([case[0]]), np.array([case[1]])
+    k = hits.shape[1]
+    ideal = (np.arange(k) < relevant[:, None]) * 2.5
+    plain = per_customer(hits, relevant, (k,))
+    weighted = per_customer_revenue(hits * 2.5, ideal, relevant * 2.5, (k,))
+    for name in ("recall", "ndcg"):
+        assert weighted[f"revenue_{name}_at_{k}"] == pytest.approx(plain[f"{name}_at_{k}"])

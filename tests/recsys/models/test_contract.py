@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from recsys.data.dataset import Dataset, Fold, History
+from recsys.data.dataset import Dataset, History
 from recsys.data.prepare import prepare
 from recsys.data.tables import read_tables
 from recsys.errors import ModelError, UsageError
@@ -23,15 +23,15 @@ from recsys.models.base import Hyperparameters, Scorer
 from recsys.models.trend import scaled, trend_counts
 from recsys.scoring import Ranker
 from tests.recsys.builders import (
-    TEST_CUT,
-    VALIDATION_CUT,
+    ROLLING_CUTS,
     Event,
     Line,
     changed_after,
+    folds,
     history_of,
     write_interactions,
 )
-from tests.recsys.conftest import SPLIT
+from tests.recsys.conftest import ROLLING
 
 CUSTOMERS = ITEMS = 20
 CUT = 100
@@ -248,38 +248,34 @@ LEAK_CASES = [(name, {}) for name in ALGORITHMS] + [
 @pytest.fixture(scope="module")
 def rewritten(
     spark: SparkSession,
-    retailer_lines: list[Line],
+    rolling_lines: list[Line],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Dataset]:
-    """The retailer with another future after each cut, prepared."""
+    """The retailer with another future after each of four cuts, prepared."""
     folder = tmp_path_factory.mktemp("rewritten")
     datasets = {}
-    for window, cut in (("validation", VALIDATION_CUT), ("test", TEST_CUT)):
-        table = write_interactions(folder / f"{window}-lines", changed_after(retailer_lines, cut))
+    for window, cut in ROLLING_CUTS.items():
+        table = write_interactions(folder / f"{window}-lines", changed_after(rolling_lines, cut))
         tables = read_tables(spark, table)
-        datasets[window] = prepare(spark, tables, folder / window, SPLIT)
+        datasets[window] = prepare(spark, tables, folder / window, ROLLING)
     return datasets
 
 
-def fold_of(dataset: Dataset, window: str) -> Fold:
-    return dataset.validation if window == "validation" else dataset.test
-
-
-@pytest.mark.parametrize("window", ["validation", "test"])
+@pytest.mark.parametrize("window", ROLLING_CUTS)
 @pytest.mark.parametrize(("name", "more"), LEAK_CASES, ids=str)
 def test_nothing_from_the_cut_on_changes_a_fit(
     spark: SparkSession,
-    dataset: Dataset,
+    rolling: Dataset,
     rewritten: dict[str, Dataset],
     tmp_path: Path,
     window: str,
     name: str,
     more: dict[str, str],
 ) -> None:
-    assert rewritten[window].digest != dataset.digest
+    assert rewritten[window].digest != rolling.digest
     models, trends = [], []
-    for label, source in (("true", dataset), ("rewritten", rewritten[window])):
-        history = fold_of(source, window).history
+    for label, source in (("true", rolling), ("rewritten", rewritten[window])):
+        history = folds(source)[window].history
         models.append(fit(spark, name, history, tmp_path / label, **({"iterations": 2} | more)
                           if name == "als" else more))  # fmt: skip
         trends.append(trend_counts(spark, history, 7.0))
