@@ -24,8 +24,8 @@ from recsys.hit_table import QUESTIONS, metric_name
 from recsys.models import ALGORITHMS
 from recsys.progress import say
 from recsys.session import spark_session
-from recsys.view import view_address
-from registry.compare import CompareConfig, run_compare
+from recsys.view import artifact_address, view_address
+from registry.compare import DOSSIER, CompareConfig, Comparison, run_compare
 from registry.promote import PromoteConfig, run_promote
 from registry.releases import Release
 
@@ -54,6 +54,7 @@ class Outcome:
 
     experiment_id: str
     trained: list[TrainedRun]
+    compared: Comparison
     release: Release
     scored: Scored
 
@@ -94,7 +95,7 @@ def run_pipeline(config: PipelineConfig, spark: SparkSession) -> Outcome:
             ),
             spark,
         )
-        return Outcome(run.info.experiment_id, trained, release, scored)
+        return Outcome(run.info.experiment_id, trained, compared, release, scored)
 
 
 def _source(config: PipelineConfig, output: Path) -> tuple[str, str]:
@@ -112,7 +113,7 @@ def summary(outcome: Outcome) -> str:
         for run in outcome.trained:
             cells = [_interval(run.metrics, f"test/{metric_name(question, n)}") for n in SHOWN]
             lines.append(f"{question + ' ' + run.algorithm:<22}{cells[0]:<30}{cells[1]}")
-    release, scored = outcome.release, outcome.scored
+    compared, release, scored = outcome.compared, outcome.release, outcome.scored
     return "\n".join(
         [
             *lines,
@@ -120,6 +121,7 @@ def summary(outcome: Outcome) -> str:
             f"promoted         version {release.version} of {release.name} holds Production",
             f"recommendations  {scored.rows:,} rows for {scored.customers:,} customers in "
             f"{scored.output} (commit {scored.commit})",
+            f"dossier          {artifact_address(outcome.experiment_id, compared.run_id, DOSSIER)}",
             f"MLflow UI        make ui, then {view_address(outcome.experiment_id)}",
         ]
     )

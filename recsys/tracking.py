@@ -167,7 +167,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         },
     )
     for step, values in enumerate(trained.steps, start=1):
-        mlflow.log_metrics({n: _rounded(v) for n, v in values.items()}, step=step)
+        mlflow.log_metrics({f"train/{n}": _rounded(v) for n, v in values.items()}, step=step)
     mlflow.log_metrics(_size_and_speed(trained), model_id=model.model_id)
     for evaluation in trained.evaluations:
         metrics = {name: _rounded(value) for name, value in evaluation.metrics().items()}
@@ -192,8 +192,8 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
 def _size_and_speed(trained: Trained) -> dict[str, float]:
     size = sum(file.stat().st_size for file in trained.model.rglob("*") if file.is_file())
     return {
-        "model/bytes": size,
-        "model/fit_seconds": _rounded(trained.fit_seconds),
+        "train/model_bytes": size,
+        "train/fit_seconds": _rounded(trained.fit_seconds),
         "test/items_per_second": round(trained.test.items_per_second),
     }
 

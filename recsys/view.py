@@ -15,6 +15,8 @@ import mlflow
 from mlflow import MlflowClient
 
 VIEW = "recommenders"
+# Without it MLflow opens its pages for language models.
+TRAINING_MODE = "workflowType=machine_learning"
 SORTED_BY = "test/ndcg_at_10"
 METRICS = (
     "test/ndcg_at_10",
@@ -74,17 +76,18 @@ def describe_experiment(experiment_id: str, compared: str = NOT_COMPARED) -> Non
 def view_address(experiment_id: str, host: str | None = None) -> str:
     """Return the address of the ready-made view; `host` as in `address`."""
     path = f"experiments/{experiment_id}/runs"
-    return f"{address(path, host)}?workflowType=machine_learning&viewStateShareKey={VIEW}"
+    return f"{address(path, host)}?{TRAINING_MODE}&viewStateShareKey={VIEW}"
 
 
 def run_address(experiment_id: str, run_id: str, host: str | None = None) -> str:
     """Return the address of a run's page; `host` as in `address`."""
-    return address(f"experiments/{experiment_id}/runs/{run_id}", host)
+    return f"{address(f'experiments/{experiment_id}/runs/{run_id}', host)}?{TRAINING_MODE}"
 
 
 def artifact_address(experiment_id: str, run_id: str, path: str, host: str | None = None) -> str:
     """Return the address of a run's artifact in the UI; `host` as in `address`."""
-    return f"{run_address(experiment_id, run_id, host)}/artifacts/{path}"
+    page = f"experiments/{experiment_id}/runs/{run_id}/artifacts/{path}"
+    return f"{address(page, host)}?{TRAINING_MODE}"
 
 
 def comparison_address(runs: Sequence[tuple[str, str]], host: str | None = None) -> str:

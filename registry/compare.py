@@ -193,9 +193,12 @@ def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    version = mlflow.register_model(
-        winner.model_uri,
+    model_id = winner.model_uri.removeprefix("models:/")
+    version = client.create_model_version(
         name,
+        mlflow.get_logged_model(model_id).artifact_location,
+        run_id=winner.run_id,
+        model_id=model_id,
         tags={
             MODEL_DIGEST: winner.model_digest,
             DATASET_DIGEST: dataset.digest,

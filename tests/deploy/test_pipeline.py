@@ -136,7 +136,7 @@ def test_each_training_run_carries_what_a_scientist_compares(outcome: Outcome) -
 
 def test_als_logs_its_loss_at_each_step(outcome: Outcome) -> None:
     als = next(t for t in outcome.trained if t.algorithm == "als")
-    losses = MlflowClient().get_metric_history(als.run_id, "loss")
+    losses = MlflowClient().get_metric_history(als.run_id, "train/loss")
     values = [m.value for m in sorted(losses, key=lambda m: m.step)]
     assert len(values) == 15
     assert values[-1] < values[0]

@@ -63,8 +63,10 @@ def test_a_description_that_a_person_wrote_stays(experiment: str) -> None:
 
 
 def test_addresses() -> None:
-    assert run_address("1", "abc", "http://h") == "http://h/#/experiments/1/runs/abc"
-    assert artifact_address("1", "abc", "dossier.html", "").endswith("/abc/artifacts/dossier.html")
+    mode = "?workflowType=machine_learning"
+    assert run_address("1", "abc", "http://h") == f"http://h/#/experiments/1/runs/abc{mode}"
+    dossier = artifact_address("1", "abc", "dossier.html", "")
+    assert dossier == f"/#/experiments/1/runs/abc/artifacts/dossier.html{mode}"
     page = unquote(comparison_address([("1", "a"), ("2", "b"), ("1", "c")], "http://h"))
     assert page == 'http://h/#/compare-runs?runs=["a","b","c"]&experiments=["1","2"]'
 
