@@ -99,7 +99,8 @@ def comparison_address(runs: Sequence[tuple[str, str]], host: str | None = None)
     """
     ids = json.dumps([run_id for _, run_id in runs], separators=(",", ":"))
     experiments = json.dumps(sorted({e for e, _ in runs}), separators=(",", ":"))
-    return address(f"compare-runs?runs={quote(ids)}&experiments={quote(experiments)}", host)
+    query = f"runs={quote(ids)}&experiments={quote(experiments)}&{TRAINING_MODE}"
+    return address(f"compare-runs?{query}", host)
 
 
 def address(path: str, host: str | None = None) -> str:

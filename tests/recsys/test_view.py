@@ -68,7 +68,8 @@ def test_addresses() -> None:
     dossier = artifact_address("1", "abc", "dossier.html", "")
     assert dossier == f"/#/experiments/1/runs/abc/artifacts/dossier.html{mode}"
     page = unquote(comparison_address([("1", "a"), ("2", "b"), ("1", "c")], "http://h"))
-    assert page == 'http://h/#/compare-runs?runs=["a","b","c"]&experiments=["1","2"]'
+    expected = 'http://h/#/compare-runs?runs=["a","b","c"]&experiments=["1","2"]&'
+    assert page == f"{expected}workflowType=machine_learning"
 
 
 def test_links_lead_to_the_tracking_server_else_to_make_ui(
