@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for attempt in range(options.repeats):
             scoring = seconds(partial(rank_only, spark, plan, fold))
             judging = seconds(partial(evaluate, spark, plan, fold, folder / f"hits-{attempt}"))
-            say(f"scoring {scoring:.1f} s, judging {judging:.1f} s, ratio {judging / scoring:.2f}")
+            total, metrics = judging / scoring, (judging - scoring) / scoring
+            say(
+                f"scoring {scoring:.1f} s, judging {judging:.1f} s: {total:.2f} × scoring, "
+                f"the metrics themselves {metrics:.2f} ×"
+            )
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         say(f"peak memory of the driver's Python process: {peak:.2f} GiB")
     spark.stop()

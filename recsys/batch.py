@@ -11,8 +11,10 @@ from pyspark import TaskContext
 
 from recsys import columns as c
 from recsys import schemas
+from recsys.data.dataset import History
 from recsys.published import Part, write_part
-from recsys.scoring import SOURCES, Plan, Ranking, ids_of, rank_block, read_ids
+from recsys.ranker import SOURCES, Ranking
+from recsys.scoring import Plan, ids_at, rank_block
 from recsys.strategy import Strategy
 
 TREATMENT = "treatment"
@@ -61,16 +63,14 @@ def score_block(batch: Batch, number: int) -> BlockScored:
     """Rank the customers of one block and write their recommendations and audience rows."""
     history = batch.plan.history
     block = history.customer_blocks.read(number).take(history.customers)
-    customers = read_ids(history.tables, "customers", c.CUSTOMER_ID, history.customers)
-    items = read_ids(history.tables, "items", c.ITEM_ID, history.items)
     everyone = np.ones(block.rows, dtype=bool)
     recommended, audience = [], []
     for local, (ranking,) in rank_block(
         batch.plan, block, everyone, batch.k, (batch.strategy.seen,)
     ):
-        who = customers[block.start + local]
-        recommended.append(_recommendations(batch, who, items, ranking))
-        audience.append(_audience(batch, who, ranking))
+        customers = block.start + local
+        recommended.append(_recommendations(batch, customers, ranking))
+        audience.append(_audience(batch, customers, ranking))
     rows, people = pa.concat_tables(recommended), pa.concat_tables(audience)
     # A task that runs again writes other names; the manifest lists those of the one that counted.
     context = TaskContext.get()
@@ -86,16 +86,20 @@ def score_block(batch: Batch, number: int) -> BlockScored:
     )
 
 
-def _recommendations(
-    batch: Batch, who: NDArray[np.str_], items: NDArray[np.str_], ranking: Ranking
-) -> pa.Table:
+def _ids(history: History, customers: NDArray[np.int64]) -> pa.Array:
+    """Return the ids of some customers."""
+    return ids_at(history.tables, "customers", c.CUSTOMER_ID, history.customers, customers)
+
+
+def _recommendations(batch: Batch, customers: NDArray[np.int64], ranking: Ranking) -> pa.Table:
     """Turn a ranking into rows of the recommendations table."""
     row, place = np.nonzero(ranking.items >= 0)
-    count = len(row)
+    count, history = len(row), batch.plan.history
+    items = ranking.items[row, place]
     columns = [
-        ids_of(who, row),
+        _ids(history, customers[row]),
         pa.array(place + 1, pa.int32()),
-        ids_of(items, ranking.items[row, place]),
+        ids_at(history.tables, "items", c.ITEM_ID, history.items, items),
         pa.array(ranking.scores[row, place], pa.float32()),
         pa.array(np.array(SOURCES)[ranking.sources[row, place]], pa.string()),
         pa.nulls(count, pa.list_(pa.string())),
@@ -107,13 +111,13 @@ def _recommendations(
     return pa.Table.from_arrays(columns, schema=schemas.RECOMMENDATIONS)
 
 
-def _audience(batch: Batch, who: NDArray[np.str_], ranking: Ranking) -> pa.Table:
+def _audience(batch: Batch, customers: NDArray[np.int64], ranking: Ranking) -> pa.Table:
     """Turn a ranking into rows of the audience table, one a customer."""
     given = (ranking.items >= 0).sum(axis=1)
     reasons = [TOO_FEW_ITEMS if short else None for short in given < batch.k]
     columns = [
-        pa.array(who.tolist(), pa.string()),
-        pa.repeat(TREATMENT, len(who)),
+        _ids(batch.plan.history, customers),
+        pa.repeat(TREATMENT, len(customers)),
         pa.array(given, pa.int32()),
         pa.array(reasons, pa.string()),
     ]

@@ -30,8 +30,9 @@ from recsys.judging import POPULARITY, Judged, judge_block
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.intervals import Interval, centred_interval, mean_intervals
 from recsys.models import arrays
-from recsys.models.trend import trend_counts
-from recsys.scoring import NONE, SOURCES, Plan
+from recsys.models.trend import purchase_counts
+from recsys.ranker import NONE, SOURCES
+from recsys.scoring import Plan
 from recsys.segments import segment_values, segments
 from recsys.session import run_tasks
 
@@ -93,7 +94,7 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
         DataError: no customer is eligible.
     """
     table.mkdir(parents=True, exist_ok=True)
-    popularity = trend_counts(spark, fold.history, half_life=np.inf)[0]
+    popularity = purchase_counts(spark, fold.history)
     arrays.write(Path(plan.terms), POPULARITY, popularity)
 
     def task(number: int) -> Judged:
@@ -104,15 +105,11 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
         question: np.sum([block.recommended[question] for block in done], axis=0)
         for question in QUESTIONS
     }
-    estimates, totals = {}, {}
-    for question in QUESTIONS:
-        rows = _rows_of(table, question, fold.name)
-        estimates[question] = _estimates(rows, fold.history.items)
-        totals[question] = _totals(rows)
+    totals = {question: _totals(table, question, fold.name) for question in QUESTIONS}
     return Evaluation(
         fold.name,
         table,
-        estimates,
+        _estimates(spark, table, fold.history.items),
         totals,
         recommended,
         popularity.astype(np.float64),
@@ -120,40 +117,60 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
     )
 
 
-def _rows_of(table: Path, question: str, window: str) -> pa.Table:
-    """Read one question's rows; raises DataError where there is none."""
-    if any(table.iterdir()):
-        rows = pq.read_table(table, filters=pc.field(hit_table.QUESTION) == question)
-        if len(rows):
-            return rows.combine_chunks()
-    raise DataError(
-        f"No customer of the {window} window has anything to {question}: "
-        "prepare a dataset with a longer window."
-    )
+def _totals(table: Path, question: str, window: str) -> dict[str, float]:
+    """Count the customers, and which share of them each source served at 10.
 
-
-def _estimates(rows: pa.Table, items: int) -> dict[str, Interval]:
-    """Return every metric with its interval."""
-    names = hit_table.metric_names(rows)
-    intervals = mean_intervals(hit_table.values(rows, names), INTERVAL_SEED)
-    found = dict(zip(names, intervals, strict=True))
-    [lists] = hit_table.list_matrices([rows], K)
-    recommended = np.asarray(lists.sum(axis=0)).ravel()
-    draws = beyond_accuracy.catalogue_draws(lists, items, INTERVAL_SEED, CATALOGUE_REPLICATES)
-    for name, metric in beyond_accuracy.CATALOGUE_METRICS.items():
-        found[f"{name}_at_{K}"] = centred_interval(float(metric(recommended, items)), draws[name])
-    return found
-
-
-def _totals(rows: pa.Table) -> dict[str, float]:
-    """Count the customers, and which share of them each source served at 10."""
-    served = {
-        f"served_by_{name}": float(
-            pc.mean(pc.greater(rows[hit_table.SOURCE_PREFIX + name], 0)).as_py()
+    Raises:
+        DataError: nobody was judged.
+    """
+    names = {name: hit_table.SOURCE_PREFIX + name for name in SOURCES[NONE + 1 :]}
+    known = any(table.iterdir())
+    rows = _rows_of(table, question, list(names.values())) if known else pa.table({})
+    if len(rows) == 0:
+        raise DataError(
+            f"No customer of the {window} window has anything to {question}: "
+            "prepare a dataset with a longer window."
         )
-        for name in SOURCES[NONE + 1 :]
+    served = {
+        f"served_by_{name}": float(pc.mean(pc.greater(rows[column], 0)).as_py())
+        for name, column in names.items()
     }
     return {"customers": float(len(rows))} | served
+
+
+def _estimates(spark: SparkSession, table: Path, items: int) -> dict[str, dict[str, Interval]]:
+    """Return question → metric → estimate with interval; the draws are spread over the pool."""
+    jobs = [(question, job) for question in QUESTIONS for job in (_of_means, _of_lists)]
+    found = run_tasks(spark, lambda job: job[1](table, job[0], items), jobs)
+    estimates: dict[str, dict[str, Interval]] = {question: {} for question in QUESTIONS}
+    for (question, _), part in zip(jobs, found, strict=True):
+        estimates[question] |= part
+    return estimates
+
+
+def _of_means(table: Path, question: str, items: int) -> dict[str, Interval]:
+    """Return every metric that is a mean over customers, with its interval."""
+    names = hit_table.metric_names(pq.ParquetDataset(table).schema)
+    rows = _rows_of(table, question, names)
+    intervals = mean_intervals(hit_table.values(rows, names), INTERVAL_SEED)
+    return dict(zip(names, intervals, strict=True))
+
+
+def _of_lists(table: Path, question: str, items: int) -> dict[str, Interval]:
+    """Return what describes all lists of 10 together, with its interval."""
+    [lists] = hit_table.list_matrices([_rows_of(table, question, [hit_table.RECOMMENDED])], K)
+    recommended = np.asarray(lists.sum(axis=0)).ravel()
+    draws = beyond_accuracy.catalogue_draws(lists, items, INTERVAL_SEED, CATALOGUE_REPLICATES)
+    return {
+        f"{name}_at_{K}": centred_interval(float(metric(recommended, items)), draws[name])
+        for name, metric in beyond_accuracy.CATALOGUE_METRICS.items()
+    }
+
+
+def _rows_of(table: Path, question: str, columns: list[str]) -> pa.Table:
+    """Read some columns of one question's rows."""
+    asked = pc.field(hit_table.QUESTION) == question
+    return pq.read_table(table, columns=columns, filters=asked).combine_chunks()
 
 
 def segment_table(evaluation: Evaluation, tables: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -52,9 +52,10 @@ def of_question(table: pa.Table, question: str) -> pa.Table:
     return rows.sort_by(c.CUSTOMER_ID).combine_chunks()
 
 
-def metric_names(table: pa.Table) -> list[str]:
+def metric_names(table: pa.Table | pa.Schema) -> list[str]:
     """Return the names of the metrics' columns."""
-    return [name for name in table.column_names if "_at_" in name]
+    names = table.column_names if isinstance(table, pa.Table) else table.names
+    return [name for name in names if "_at_" in name]
 
 
 def values(rows: pa.Table, metrics: Sequence[str]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from recsys.hit_table import KS, QUESTIONS, K
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.ranking import per_customer, per_customer_revenue
 from recsys.models import arrays
-from recsys.scoring import NONE, SOURCES, Plan, Ranking, ids_of, rank_block, read_ids
+from recsys.ranker import NONE, SOURCES, Ranking
+from recsys.scoring import Plan, ids_at, rank_block
 from recsys.strategy import Seen
 
 POPULARITY = "popularity"
@@ -129,9 +130,10 @@ def _customers(
         known: [n] distinct items that they bought before.
         question: that was asked.
     """
-    ids = read_ids(history.tables, "customers", c.CUSTOMER_ID, history.customers)
     return {
-        c.CUSTOMER_ID: ids_of(ids, customers),
+        c.CUSTOMER_ID: ids_at(
+            history.tables, "customers", c.CUSTOMER_ID, history.customers, customers
+        ),
         hit_table.QUESTION: pa.array([question] * len(customers), pa.string()),
         hit_table.HISTORY: pa.array(known, pa.int32()),
     }
@@ -148,18 +150,16 @@ def _judge(plan: Plan, relevant: _Relevant, ranking: Ranking) -> dict[str, pa.Ar
         | per_customer_revenue(gains, _dearest(relevant), revenue, KS)
         | _describe(plan, shown[:, :K])
     )
-    ids = read_ids(history.tables, "items", c.ITEM_ID, history.items)
+    ids = partial(ids_at, history.tables, "items", c.ITEM_ID, history.items)
     known = relevant.item < history.items
     places = np.flatnonzero(hits) % hits.shape[1] + 1
     columns = {
         hit_table.RELEVANT: pa.array(count, pa.int32()),
         hit_table.BOUGHT: _list_array(
             np.bincount(relevant.row[known], minlength=len(count)),
-            ids_of(ids, relevant.item[known]),
+            ids(relevant.item[known]),
         ),
-        hit_table.RECOMMENDED: _list_array(
-            (shown >= 0).sum(axis=1), ids_of(ids, shown[shown >= 0])
-        ),
+        hit_table.RECOMMENDED: _list_array((shown >= 0).sum(axis=1), ids(shown[shown >= 0])),
         hit_table.HITS: _list_array(hits.sum(axis=1), pa.array(places, pa.int32())),
     }
     for number, name in enumerate(SOURCES[NONE + 1 :], start=NONE + 1):

@@ -17,7 +17,8 @@ from mlflow.types.schema import Array
 
 from recsys import columns as c
 from recsys.models import ALGORITHMS, arrays, files
-from recsys.scoring import SOURCES, Ranker, check_k
+from recsys.ranker import SOURCES, Ranker
+from recsys.scoring import check_k
 from recsys.strategy import Seen
 
 HISTORY = "history"

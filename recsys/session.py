@@ -32,6 +32,7 @@ SETTINGS = {
     "spark.decommission.enabled": "true",
     "spark.storage.decommission.enabled": "true",
 }
+TASKS_A_CORE = 4
 LOG_SETTINGS = f"-Dlog4j2.configurationFile={(ROOT / 'recsys' / 'log4j2.properties').as_uri()}"
 LOCAL_SETTINGS = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 
@@ -77,7 +78,10 @@ def run_tasks(spark: SparkSession, task: Callable[[T], R], inputs: Sequence[T]) 
     inputs = list(inputs)
     if not inputs:
         return []
-    return spark.sparkContext.parallelize(inputs, len(inputs)).map(task).collect()
+    context = spark.sparkContext
+    # Starting a Python task takes some hundredths of a second: a few a core level out uneven ones.
+    slices = min(len(inputs), TASKS_A_CORE * context.defaultParallelism)
+    return context.parallelize(inputs, slices).map(task).collect()
 
 
 def check_java() -> None:

@@ -78,7 +78,9 @@ def step_run(
         if resumed:
             mlflow.set_tag("mlflow.runName", name)
         view.describe_experiment(run.info.experiment_id)
-        mlflow.set_tags({STEP_TAG: step, CODE_TAG: code_version(), **(tags or {})})
+        described = {view.NOTE: view.STEPS[step]} if step in view.STEPS else {}
+        known = {STEP_TAG: step, CODE_TAG: code_version(), **described}
+        mlflow.set_tags(known | dict(tags or {}))
         log_parameters(parameters)
         try:
             yield run
@@ -188,7 +190,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
     for question in QUESTIONS:
         table = sample_customers(test, dataset.test, question)
         mlflow.log_table(table, f"samples/{question}.json")
-    mlflow.set_tag("mlflow.note.content", _note(trained, dataset, run.info.experiment_id))
+    mlflow.set_tag(view.NOTE, _note(trained, dataset, run.info.experiment_id))
     return str(model.model_uri)
 
 

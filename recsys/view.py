@@ -49,6 +49,20 @@ before or not? Every metric at 10 has `_low` and `_high`, its 95 % interval. Onl
 **Where to click.** [The runs, best first]({runs}) · a run's *Artifacts*: plots, twenty sample
 customers, the hit table (how each customer did) · {compared}
 """
+# What a run is, and what to look at next; trainings and comparisons write their own at the end.
+STEPS = {
+    "main": "The whole flow; each step is a child run. Next: the *compare* child's dossier.",
+    "simulate": "Raw transactions of a drawn retailer, and the truth behind them. Next: `ingest`.",
+    "ingest": "Raw transactions became interactions; rows that cannot be used went to quarantine "
+    "with their reasons. Next: the counts under *Artifacts*, then `prepare`.",
+    "prepare": "Interactions cut in time, under one digest: only runs on it are compared. Next: "
+    "`dataset.json` under *Artifacts*, then train `popularity`, `item_item`, `als`.",
+    "compare": "Every run on one dataset against the champion. Next: `dossier.html` under "
+    "*Artifacts*.",
+    "promote": "A candidate became a release and holds the stage. Next: `batch_score`.",
+    "batch_score": "Recommendations for every customer, published by one commit. Next: the counts "
+    "below, then read the table through its commit.",
+}
 COMPARED = "[The last comparison]({page}) side by side, and [its dossier]({dossier}): {sentence}"
 NOT_COMPARED = "`python -m registry.compare` for who beats whom, and for how many customers."
 NOTE, OWN_NOTE = "mlflow.note.content", "recsys.note"

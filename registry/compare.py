@@ -247,8 +247,11 @@ def _log(
         },
         "decision.json",
     )
-    mlflow.set_tag("mlflow.note.content", f"{decision.sentence}\n\nCandidate: version "
-                   f"{candidate} of {candidates_of(config.model_name)}.")  # fmt: skip
+    mlflow.set_tag(
+        view.NOTE,
+        f"{decision.sentence}\n\nCandidate: version {candidate} of "
+        f"{candidates_of(config.model_name)}. Next: `{DOSSIER}` under *Artifacts*.",
+    )
 
 
 def _row(

@@ -96,7 +96,7 @@ def gini(recommended: Amounts, items: int) -> Values:
 def catalogue_draws(
     lists: sp.csr_matrix, items: int, seed: int, replicates: int
 ) -> dict[str, Values]:
-    """Draw customers with replacement and describe all their lists together.
+    """Draw customers and describe all their lists together.
 
     Args:
         lists: CSR [customers, at most items] of ones.

@@ -213,15 +213,20 @@ class AlsScorer:
 
     def personal(self, rows: Ints, weights: sp.csr_matrix) -> Floats:
         """Return x_u · y_i; see `Scorer.personal`."""
+        factors = self.vectors(rows, weights)
+        scores = factors @ np.asarray(self.item_factors).T
+        scores[~factors.any(axis=1)] = -np.inf
+        return scores
+
+    def vectors(self, rows: Ints, weights: sp.csr_matrix) -> Floats:
+        """Return x_u, solved from the history where the fit did not know the customer."""
         known = rows < len(self.customer_factors)
         factors = np.zeros((len(rows), self.item_factors.shape[1]), dtype=np.float32)
         factors[known] = self.customer_factors[rows[known]]
         new = np.flatnonzero(~known & (np.diff(weights.indptr) > 0))
         if len(new):
             factors[new] = self.fold_in(weights[new])
-        scores = factors @ np.asarray(self.item_factors).T
-        scores[~factors.any(axis=1)] = -np.inf
-        return scores
+        return factors
 
     def fold_in(self, weights: sp.csr_matrix) -> Floats:
         """Solve for customers' factors with the item factors held fixed.

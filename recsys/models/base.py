@@ -11,7 +11,7 @@ may be recommended. Trend and purchases are taken from the newest interactions w
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import scipy.sparse as sp
@@ -106,6 +106,25 @@ class Scorer(Protocol):
 
         Returns:
             float32 [n, items]; -inf where the recommender has nothing to say.
+        """
+        ...
+
+
+@runtime_checkable
+class FactorScorer(Scorer, Protocol):
+    """A scorer whose personal score is a dot product, so that few items need to be scored.
+
+    Attributes:
+        item_factors: float32 [items, factors].
+    """
+
+    item_factors: Floats
+
+    def vectors(self, rows: Ints, weights: sp.csr_matrix) -> Floats:
+        """Return the customers' factors; arguments as in `personal`.
+
+        Returns:
+            float32 [n, factors]; zeros where the recommender has nothing to say.
         """
         ...
 

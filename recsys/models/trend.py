@@ -51,6 +51,18 @@ def trend_counts(
     return np.concatenate(run_tasks(spark, count_block, numbers), axis=1)
 
 
+def purchase_counts(spark: SparkSession, history: History) -> NDArray[np.int64]:
+    """Count each item's purchase days over all customers and guests, int64 [items]."""
+
+    def count_block(number: int) -> NDArray[np.int64]:
+        block = history.item_blocks.read(number).before(history.before).take(history.items)
+        return np.diff(block.indptr).astype(np.int64)
+
+    return np.concatenate(
+        run_tasks(spark, count_block, history.item_blocks.covering(history.items))
+    )
+
+
 def blended(counts: Floats) -> Floats:
     """Let a segment that bought little lean on all customers.
 

@@ -11,7 +11,7 @@ from recsys import columns as c
 from recsys import hit_table
 from recsys.data.dataset import History
 from recsys.hit_table import BOUGHT, RECOMMENDED, K
-from recsys.scoring import ids_of, read_ids
+from recsys.scoring import ids_at
 
 PARTS = 10
 Counts = NDArray[np.int64]
@@ -57,7 +57,7 @@ def exposure(champion: pa.Table, challenger: pa.Table, history: History) -> Expo
         history: before the window; tells what is popular.
     """
     index = np.arange(history.items)
-    ids = ids_of(read_ids(history.tables, "items", c.ITEM_ID, history.items), index)
+    ids = ids_at(history.tables, "items", c.ITEM_ID, history.items, index)
     bought, before, after = (
         _count(rows, name, ids)
         for rows, name in (

@@ -142,6 +142,14 @@ def test_als_logs_its_loss_at_each_step(outcome: Outcome) -> None:
     assert values[-1] < values[0]
 
 
+def test_every_run_says_what_it_is_and_what_to_look_at_next(outcome: Outcome) -> None:
+    runs = mlflow.search_runs(experiment_ids=[outcome.experiment_id], output_format="list")
+    notes = {run.data.tags["recsys.step"]: run.data.tags["mlflow.note.content"] for run in runs}
+    assert set(notes) >= {"main", "ingest", "prepare", "als", "compare", "promote", "batch_score"}
+    assert all(len(note) > 20 for note in notes.values())
+    assert "registry.compare" in notes["als"]
+
+
 def test_the_runs_are_children_of_one_parent(outcome: Outcome) -> None:
     steps = {
         run.data.tags.get("mlflow.parentRunId"): run.data.tags["recsys.step"]

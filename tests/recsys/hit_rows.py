@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from recsys.scoring import SOURCES
+from recsys.ranker import SOURCES
 
 LISTS = {
     "bought": pa.list_(pa.string()),

@@ -15,19 +15,12 @@ from numpy.typing import NDArray
 from recsys import scoring
 from recsys.errors import UsageError
 from recsys.models.base import Hyperparameters
-from recsys.scoring import (
-    FOLD_IN,
-    MODEL,
-    POPULARITY,
-    Plan,
-    Ranker,
-    Ranking,
-    check_k,
-    rank_block,
-    read_ids,
-)
+from recsys.ranker import FOLD_IN, MODEL, POPULARITY, Ranker, Ranking
+from recsys.scoring import Plan, check_k, rank_block, read_ids
 from recsys.strategy import Seen
 from tests.recsys.builders import history_of
+
+POLICIES: tuple[Seen, ...] = ("exclude", "allow")
 
 
 @dataclass
@@ -123,6 +116,47 @@ def test_discover_gives_as_many_distinct_new_items_as_there_are(case: Case) -> N
         allowed = np.flatnonzero(case.purchases[row] == 0)
         assert len(items) == len(set(items)) == min(case.k, len(allowed))
         assert set(items) <= set(allowed)
+
+
+@dataclass
+class Dots:
+    """A scorer by dot products of whole numbers; customer 0 is silent."""
+
+    customers: NDArray[np.float32]
+    item_factors: NDArray[np.float32]
+
+    def vectors(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
+        return self.customers[rows]
+
+    def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
+        scores = self.customers[rows] @ self.item_factors.T
+        scores[~self.customers[rows].any(axis=1)] = -np.inf
+        return scores
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.sampled_from([0.0, 2.0]))
+def test_searching_factors_gives_the_same_lists_as_scoring_everything(
+    seed: int, k: int, repeat_weight: float
+) -> None:
+    random = np.random.default_rng(seed)
+    customers, items = 5, int(random.integers(1, 40))
+    factors = random.integers(-2, 3, (items, 3)).astype(np.float32)
+    dots = Dots(random.integers(-2, 3, (customers, 3)).astype(np.float32), factors)
+    dots.customers[0] = 0
+    bought = random.choice([0, 0, 0.5, 1], (customers, items)).astype(np.float32)
+    trend = random.choice([0.25, 0.5, 1.0], (1, items)).astype(np.float32)
+    ids = np.array([f"{n:03d}" for n in random.permutation(items)])
+    parameters = Hyperparameters(trend_power=1.0, repeat_weight=repeat_weight)
+    plain = Fixed(dots.personal(np.arange(customers), sp.csr_matrix(bought)))
+    rankers = [Ranker(scorer, parameters, trend, ids, 3) for scorer in (dots, plain)]
+    assert [ranker.catalogue is None for ranker in rankers] == [False, True]
+    rows, history = np.arange(customers), sp.csr_matrix(bought)
+    lists = [ranker.rank(rows, history, history, k, POLICIES) for ranker in rankers]
+    for found, expected in zip(*lists, strict=True):
+        np.testing.assert_array_equal(found.items, expected.items)
+        np.testing.assert_array_equal(found.scores, expected.scores)
+        np.testing.assert_array_equal(found.sources, expected.sources)
 
 
 def test_a_customer_follows_the_trend_of_their_segment() -> None:

@@ -1,11 +1,16 @@
-"""Top-k of dense scores: the same as sorting everything."""
+"""Top-k of dense scores and of factors: the same as sorting everything."""
+
+from random import Random
 
 import numpy as np
-from hypothesis import given
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from recsys.kernels.topk import top_k
+from recsys.kernels import topk
+from recsys.kernels.topk import Catalogue, pruned_top_k, top_k
 
 NOTHING = -np.inf
 
@@ -65,3 +70,87 @@ def test_a_row_in_which_nothing_is_allowed_stays_empty() -> None:
 def test_no_rows_and_no_items() -> None:
     assert top_k(np.zeros((0, 3), dtype=np.float32), 2, np.arange(3))[0].shape == (0, 2)
     assert top_k(np.zeros((2, 0), dtype=np.float32), 2, np.arange(0))[0].tolist() == [[-1, -1]] * 2
+
+
+# --- pruned: the same as scoring everything
+
+
+@st.composite
+def searches(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.float32], sp.csr_matrix]:
+    """Factors of small whole numbers, so that scores are exact and ties are many."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    customers, items, width = draw(st.integers(1, 6)), draw(st.integers(1, 60)), 3
+    vectors = random.integers(-2, 3, (customers, width)).astype(np.float32)
+    factors = random.integers(-2, 3, (items, width)).astype(np.float32)
+    # Some items are much longer than others, some have no length at all.
+    factors *= random.choice([0, 1, 1, 4, 16], (items, 1)).astype(np.float32)
+    seen = random.random((customers, items)) < draw(st.sampled_from([0.0, 0.3, 1.0]))
+    return vectors, factors, sp.csr_matrix(seen.astype(np.float32))
+
+
+@settings(max_examples=300, deadline=None)
+@given(searches(), st.integers(1, 12), st.sampled_from([1, 2, 7, 256]), st.randoms())
+def test_pruning_equals_scoring_everything(
+    search: tuple[NDArray[np.float32], NDArray[np.float32], sp.csr_matrix],
+    k: int,
+    first_block: int,
+    shuffle: Random,
+) -> None:
+    vectors, factors, seen = search
+    tie_order = np.array(shuffle.sample(range(len(factors)), len(factors)))
+    scores = vectors @ factors.T
+    scores[seen.toarray() > 0] = NOTHING
+    expected = top_k(scores, k, tie_order)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topk, "FIRST_BLOCK", first_block)
+        found = pruned_top_k(vectors, Catalogue.of(factors), seen, k, tie_order)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+def uneven(items: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    random = np.random.default_rng(3)
+    vectors = random.normal(size=(50, 16)).astype(np.float32)
+    lengths = 1 / np.arange(1, items + 1) ** 0.7
+    return vectors, (random.normal(size=(items, 16)) * lengths[:, None]).astype(np.float32)
+
+
+def test_pruning_of_real_numbers_finds_the_same_scores() -> None:
+    vectors, factors = uneven(5000)
+    nothing = sp.csr_matrix((50, 5000), dtype=np.float32)
+    expected = top_k(vectors @ factors.T, 20, np.arange(5000))
+    found = pruned_top_k(vectors, Catalogue.of(factors), nothing, 20, np.arange(5000))
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-5)
+    assert (found[0] == expected[0]).mean() > 0.999
+
+
+def test_uneven_lengths_are_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, factors = uneven(5000)
+    seen: list[int] = []
+    of_block = topk._candidates
+
+    def counted(scores: NDArray[np.float32], *rest: object) -> object:
+        seen.append(scores.size)
+        return of_block(scores, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(topk, "_candidates", counted)
+    nothing = sp.csr_matrix((50, 5000), dtype=np.float32)
+    pruned_top_k(vectors, Catalogue.of(factors), nothing, 10, np.arange(5000))
+    assert sum(seen) < 0.3 * 50 * 5000
+
+
+def test_blocks_cover_the_catalogue_once_and_grow() -> None:
+    blocks = list(Catalogue.of(np.ones((10_000, 2), dtype=np.float32)).blocks())
+    assert blocks[0] == (0, 256)
+    assert [stop for _, stop in blocks[:-1]] == [start for start, _ in blocks[1:]]
+    assert blocks[-1][1] == 10_000
+    assert max(stop - start for start, stop in blocks) <= 4096
+
+
+def test_a_customer_without_a_direction_gets_items_by_tie_order() -> None:
+    factors = np.array([[1.0, 0], [0, 2]], dtype=np.float32)
+    nothing = sp.csr_matrix((1, 2), dtype=np.float32)
+    zeros = np.zeros((1, 2), dtype=np.float32)
+    found, values = pruned_top_k(zeros, Catalogue.of(factors), nothing, 2, np.array([0, 1]))
+    assert found.tolist() == [[0, 1]]
+    assert values.tolist() == [[0, 0]]

@@ -51,10 +51,20 @@ def test_about_95_of_100_intervals_cover_the_true_mean() -> None:
     assert min(below, above) > 0.01 * trials
 
 
-def test_a_resample_draws_as_many_customers_as_there_are() -> None:
-    draws = np.concatenate(list(resamples(7, 3, 11)))
-    assert draws.shape == (11, 7)
-    assert draws.sum(axis=1).tolist() == [7] * 11
+def test_a_customer_is_drawn_a_poisson_number_of_times() -> None:
+    draws = np.concatenate(list(resamples(500, 3, 400)))
+    assert draws.shape == (400, 500)
+    # Poisson(1): e⁻¹ not at all, e⁻¹ once, half of that twice; mean and variance 1.
+    for times, share in ((0, np.exp(-1)), (1, np.exp(-1)), (2, np.exp(-1) / 2)):
+        assert (draws == times).mean() == pytest.approx(share, abs=0.005)
+    assert draws.mean() == pytest.approx(1, abs=0.01)
+    assert draws.var() == pytest.approx(1, abs=0.02)
+    # Independent of each other.
+    assert abs(np.corrcoef(draws[:, 0], draws[:, 1])[0, 1]) < 0.2
+
+
+def test_a_draw_never_leaves_everybody_out() -> None:
+    assert np.concatenate(list(resamples(1, 3, 200))).min() >= 1
 
 
 def test_batches_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from recsys.kernels import blocks as blocks_module
 from recsys.models import ALGORITHMS, arrays, files
 from recsys.models.base import Hyperparameters, Scorer
 from recsys.models.trend import scaled, trend_counts
-from recsys.scoring import Ranker
+from recsys.ranker import Ranker
 from tests.recsys.builders import (
     ROLLING_CUTS,
     Event,

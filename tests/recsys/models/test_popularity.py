@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from recsys.errors import UsageError
 from recsys.models.popularity import Popularity, PopularityParameters
-from recsys.scoring import Ranker
+from recsys.ranker import Ranker
 from recsys.strategy import Seen
 
 IDS = np.array(["a", "b", "c"])
