@@ -1,0 +1,1 @@
+"""Measurements: speed, parity with other libraries, how often a decision is wrong."""
