@@ -27,7 +27,7 @@ from recsys.segments import SEGMENTS_HELP
 from registry import plots
 from registry.dossier.page import render
 from registry.evidence import Entrant, HitTables, entrants
-from registry.pairing import pair_all, split_metric
+from registry.pairing import best_popularity, on_validation, pair_all, split_metric
 from registry.policy import POLICY_FILE, Decision, Policy, Verdict, decide
 from registry.releases import (
     DATASET_DIGEST,
@@ -94,7 +94,7 @@ def run_compare(config: CompareConfig) -> Comparison:
         tables = HitTables()
         pairings = pair_all(
             champion,
-            sorted(taking_part, key=lambda e: _on_validation(e, config.metric), reverse=True),
+            sorted(taking_part, key=lambda e: on_validation(e, config.metric), reverse=True),
             dataset,
             config.metric,
             cli.names(config.segments),
@@ -142,13 +142,13 @@ def find_champion(taking_part: list[Entrant], config: CompareConfig) -> Entrant:
     holder = find_holder(config.model_name, config.stage)
     if holder:
         return _run_of(holder, taking_part, config)
-    baselines = [e for e in taking_part if e.algorithm == "popularity"]
-    if not baselines:
+    baseline = best_popularity(taking_part, config.metric)
+    if baseline is None:
         raise DataError(
             "There is no popularity run on this dataset to compare with: a personal model must "
             f"beat it (python -m experiments.train popularity --dataset {config.dataset})."
         )
-    return max(baselines, key=lambda e: _on_validation(e, config.metric))
+    return baseline
 
 
 def _run_of(holder: Release, taking_part: list[Entrant], config: CompareConfig) -> Entrant:
@@ -223,10 +223,6 @@ def _check_metric(taking_part: list[Entrant], metric: str) -> None:
                 f"Run {entrant.name} ({entrant.run_id}) did not log test/{metric}: "
                 f"choose one of {', '.join(means)}, or train the run again."
             )
-
-
-def _on_validation(entrant: Entrant, metric: str) -> tuple[float, int]:
-    return entrant.metrics[f"validation/{metric}"], entrant.started
 
 
 def _log(

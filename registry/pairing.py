@@ -50,7 +50,7 @@ def pair_all(
     Raises:
         DataError: tables are missing, or their customers differ.
     """
-    popular = _best_popularity(taking_part, metric)
+    popular = best_popularity(taking_part, metric)
     return [
         _pair(champion, challenger, popular, dataset, metric, columns, tables)
         for challenger in taking_part
@@ -58,9 +58,15 @@ def pair_all(
     ]
 
 
-def _best_popularity(taking_part: Sequence[Entrant], metric: str) -> Entrant | None:
+def on_validation(entrant: Entrant, metric: str) -> tuple[float, int]:
+    """Return what orders runs: the metric on validation, then the newer run."""
+    return entrant.metrics[f"validation/{metric}"], entrant.started
+
+
+def best_popularity(taking_part: Sequence[Entrant], metric: str) -> Entrant | None:
+    """Return the popularity run that is best on validation, None where there is none."""
     popular = [e for e in taking_part if e.algorithm == "popularity"]
-    return max(popular, key=lambda e: e.metrics[f"validation/{metric}"], default=None)
+    return max(popular, key=lambda e: on_validation(e, metric), default=None)
 
 
 def _pair(

@@ -53,14 +53,14 @@ def trend_counts(
 
 def purchase_counts(spark: SparkSession, history: History) -> NDArray[np.int64]:
     """Count each item's purchase days over all customers and guests, int64 [items]."""
+    numbers = history.item_blocks.covering(history.items)
+    return np.concatenate(run_tasks(spark, lambda number: block_counts(history, number), numbers))
 
-    def count_block(number: int) -> NDArray[np.int64]:
-        block = history.item_blocks.read(number).before(history.before).take(history.items)
-        return np.diff(block.indptr).astype(np.int64)
 
-    return np.concatenate(
-        run_tasks(spark, count_block, history.item_blocks.covering(history.items))
-    )
+def block_counts(history: History, number: int) -> NDArray[np.int64]:
+    """Count the purchase days of one block's items."""
+    block = history.item_blocks.read(number).before(history.before).take(history.items)
+    return np.diff(block.indptr).astype(np.int64)
 
 
 def blended(counts: Floats) -> Floats:

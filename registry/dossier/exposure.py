@@ -11,6 +11,7 @@ from recsys import columns as c
 from recsys import hit_table
 from recsys.data.dataset import History
 from recsys.hit_table import BOUGHT, RECOMMENDED, K
+from recsys.models.trend import block_counts
 from recsys.scoring import ids_at
 
 PARTS = 10
@@ -71,12 +72,8 @@ def exposure(champion: pa.Table, challenger: pa.Table, history: History) -> Expo
 
 def popularity(history: History) -> Counts:
     """Count the events of each item before the cut, guests' too, int64 [items]."""
-    blocks = history.item_blocks
-    counts = [
-        np.diff(blocks.read(number).before(history.before).take(history.items).indptr)
-        for number in blocks.covering(history.items)
-    ]
-    return np.concatenate(counts)
+    numbers = history.item_blocks.covering(history.items)
+    return np.concatenate([block_counts(history, number) for number in numbers])
 
 
 def _count(rows: pa.Table, name: str, ids: pa.Array) -> Counts:
