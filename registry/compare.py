@@ -176,18 +176,27 @@ def register(decision: Decision, model_name: str, dataset: Dataset, dossier: str
         dossier: its address inside the UI.
     """
     client, name = MlflowClient(), candidates_of(model_name)
-    version = _candidate(decision.winner, name, dataset)
+    known = _find_candidate(decision.winner, name)
+    if known and decision.winner is decision.champion:
+        # What it was registered for stays written there; it only holds its place.
+        return known
+    version = known or _candidate(decision.winner, name, dataset)
     client.update_model_version(name, str(version), f"{decision.sentence}\n\n[Dossier]({dossier})")
     client.set_model_version_tag(name, str(version), DOSSIER_TAG, dossier)
     return version
 
 
-def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
-    """Return the candidate's version, registered at the first call."""
-    client = MlflowClient()
-    for known in client.search_model_versions(f"name='{name}'"):
+def _find_candidate(winner: Entrant, name: str) -> int | None:
+    """Return the version that was registered for the same model, None where there is none."""
+    for known in MlflowClient().search_model_versions(f"name='{name}'"):
         if known.tags.get(MODEL_DIGEST) == winner.model_digest:
             return int(known.version)
+    return None
+
+
+def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
+    """Register a candidate; returns its version."""
+    client = MlflowClient()
     try:
         client.create_registered_model(name, description=CANDIDATES_NOTE)
     except MlflowException as error:

@@ -308,7 +308,9 @@ def test_the_candidate_links_its_dossier(outcome: Outcome) -> None:
     dossier = mlflow.artifacts.load_text(f"runs:/{run_id}/dossier.html")
     assert version.description.split("\n")[0].split(":")[0] in dossier
     experiment = MlflowClient().get_experiment(outcome.experiment_id)
-    assert link in experiment.tags["mlflow.note.content"]
+    assert "[its dossier](/#/experiments/" in experiment.tags["mlflow.note.content"]
+    # Comparing again, where it stays, does not rewrite what it was registered for.
+    assert run_id == _compare_run(outcome).info.run_id
 
 
 def test_runs_that_cannot_be_compared_are_refused(outcome: Outcome, place: Path) -> None:
