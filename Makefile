@@ -6,13 +6,16 @@ OUTPUT = out
 K = 10
 PORT = 5000
 UPGRADE =
+SIZE = small
+DATASET =
+REPEATS = 3
 
 BIN := .venv/bin
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 export MLFLOW_DISABLE_TELEMETRY = true
 export GIT_PYTHON_REFRESH = quiet
 
-.PHONY: help setup demo test test-all lint format ui constraints clean
+.PHONY: help setup demo test test-all bench lint format ui constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -31,6 +34,10 @@ test: setup  ## run the quick tests
 
 test-all: setup  ## run every test, the slow ones too
 	$(BIN)/python -m pytest
+
+bench: setup  ## time it beside its peers (SIZE=small|medium|large or DATASET=folder, REPEATS=3)
+	$(BIN)/python -m benchmarks.speed $(if $(DATASET),--dataset '$(DATASET)',--size $(SIZE)) \
+		--repeats $(REPEATS) --output '$(OUTPUT)/bench'
 
 lint: setup  ## check style, types and the layers
 	$(BIN)/ruff check .

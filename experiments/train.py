@@ -26,6 +26,11 @@ from recsys.session import spark_session
 from recsys.training import train
 from recsys.view import run_address, view_address
 
+CHECKPOINTS_HELP = (
+    "folder in which a long fit keeps its state, so that the same command goes on after a crash; "
+    "none: `checkpoints` beside the dataset"
+)
+
 
 @dataclass(frozen=True)
 class TrainedRun:
@@ -42,6 +47,7 @@ def run_train(
     parameters: Hyperparameters,
     spark: SparkSession,
     segments: Sequence[str] = (),
+    checkpoints: str | None = None,
 ) -> TrainedRun:
     """Train, judge and log one recommender.
 
@@ -51,6 +57,7 @@ def run_train(
         parameters: its hyperparameters.
         spark: the session.
         segments: columns of the customers or items table whose groups are judged separately.
+        checkpoints: folder for a long fit's state; None: beside the dataset.
     """
     dataset = load_dataset(dataset_path)
     logged: dict[str, Any] = {"algorithm": algorithm, "dataset": dataset_path}
@@ -61,7 +68,8 @@ def run_train(
         tempfile.TemporaryDirectory(prefix=f"recsys-{algorithm}-") as scratch,
     ):
         tracking.log_dataset(dataset, "train")
-        trained = train(spark, dataset, algorithm, parameters, Path(scratch))
+        kept = Path(checkpoints) if checkpoints else dataset.path.absolute().parent / "checkpoints"
+        trained = train(spark, dataset, algorithm, parameters, Path(scratch), kept)
         tracking.log_training(trained, dataset, run, segments)
         for question in QUESTIONS:
             ndcg = trained.test.estimates[question]["ndcg_at_10"]
@@ -88,6 +96,7 @@ def train_config(algorithm: str) -> type[Config]:
         __base__=ALGORITHMS[algorithm].parameters_class,
         dataset=(str, Field(description="folder that prepare wrote")),
         segments=(str | None, Field(None, description=SEGMENTS_HELP)),
+        checkpoints=(str | None, Field(None, description=CHECKPOINTS_HELP)),
     )
 
 
@@ -97,9 +106,11 @@ def main(algorithm: str, arguments: list[str]) -> None:
     def step(config: Config) -> None:
         values = config.model_dump()
         dataset, columns = values.pop("dataset"), cli.names(values.pop("segments"))
+        checkpoints = values.pop("checkpoints")
         parameters = ALGORITHMS[algorithm].parameters_class(**values)
         load_dataset(dataset)
-        run_train(algorithm, dataset, parameters, spark_session(algorithm), columns)
+        spark = spark_session(algorithm)
+        run_train(algorithm, dataset, parameters, spark, columns, checkpoints)
 
     name = f"python -m experiments.train {algorithm}"
     cli.run(step, train_config(algorithm), __doc__, name, arguments)

@@ -1,6 +1,6 @@
 """Pictures for the MLflow UI: each function returns a matplotlib figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -59,11 +59,11 @@ def popularity_and_recommendations(evaluation: Evaluation) -> Figure:
     return _plain(figure)
 
 
-def steps(values: Sequence[float], name: str) -> Figure:
+def steps(values: Mapping[int, float], name: str) -> Figure:
     """Draw a quantity by step, such as the loss by iteration."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     axes = figure.subplots()
-    axes.plot(np.arange(1, len(values) + 1), values, marker="o", color=COLOURS["discover"])
+    axes.plot(list(values), list(values.values()), marker="o", color=COLOURS["discover"])
     axes.set(title=f"{name} of the refit", xlabel="iteration", ylabel=name)
     return _plain(figure)
 

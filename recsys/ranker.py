@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsys.errors import ModelError
 from recsys.kernels.topk import LARGEST_BLOCK, Catalogue, best_of, pruned_top_k, top_k
 from recsys.models.base import FactorScorer, Floats, Hyperparameters, Ints, Scorer
 from recsys.strategy import Seen
@@ -81,7 +82,7 @@ class Ranker:
         self.catalogue = None
         if isinstance(scorer, FactorScorer) and len(trends) == 1:
             # The prior scales the items' factors, so that pruning sees it too.
-            factors = np.asarray(scorer.item_factors) * self.priors[0][:, None]
+            factors = _numbers(scorer.item_factors, "item") * self.priors[0][:, None]
             self.catalogue = Catalogue.of(factors)
 
     @property
@@ -114,7 +115,7 @@ class Ranker:
         """
         trend = np.zeros(len(rows), dtype=np.int64) if segments is None else segments
         if self.catalogue is not None and isinstance(self.scorer, FactorScorer):
-            vectors = self.scorer.vectors(rows, weights)
+            vectors = _numbers(self.scorer.vectors(rows, weights), "customer")
             scored = self._by_factors(vectors, self.catalogue, purchases, k, "allow" in policies)
         else:
             scored = self._by_scores(rows, weights, purchases, k, trend)
@@ -196,6 +197,13 @@ class Ranker:
             k,
             self.tie_order,
         )
+
+
+def _numbers(factors: Floats, of: str) -> Floats:
+    """Return factors; raises ModelError where some are not numbers, which no search would find."""
+    if not np.isfinite(factors).all():
+        raise ModelError(f"The model holds {of} factors that are not numbers: train it again.")
+    return np.asarray(factors)
 
 
 def _append(

@@ -16,14 +16,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ROOT = Path(__file__).resolve().parent.parent
+# What holds on a laptop and on a pool alike. What depends on the machine comes from the environment
+# (see `spark_session`); `docs/engineer.md` says what to set where.
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
     "spark.sql.parquet.compression.codec": "zstd",
     # What pyarrow, pandas and DuckDB read as an instant in UTC; Spark's old default is not.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Two tasks a core: enough to level out uneven ones, few enough to keep their cost small.
+    # Adaptive execution merges shuffle partitions that are small, so the number may be generous:
+    # two a core level out uneven ones where there is much data.
+    "spark.sql.adaptive.enabled": "true",
     "spark.sql.shuffle.partitions": str(2 * (os.cpu_count() or 2)),
+    # Tables that pass between the JVM and Python do so in Arrow batches, never row by row.
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+    # A worker keeps its imports and its mapped files from task to task.
     "spark.python.worker.reuse": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -41,7 +48,9 @@ def spark_session(name: str = "recsys") -> SparkSession:
     """Return the running session, or start one.
 
     `SPARK_MASTER` chooses the cluster (default `local[*]`), `SPARK_DRIVER_MEMORY` the driver's
-    heap (default 3g). Executors run the driver's Python version with one BLAS thread a task.
+    heap (default 3g), which holds the JVM's sorts and shuffles; arrays live in mapped files and
+    in the Python workers, outside it. Executors run the driver's Python version. A task has one
+    BLAS thread: Spark fills the cores with tasks.
 
     Raises:
         RecsysError: no Java 17 or newer was found.
@@ -78,10 +87,16 @@ def run_tasks(spark: SparkSession, task: Callable[[T], R], inputs: Sequence[T]) 
     inputs = list(inputs)
     if not inputs:
         return []
-    context = spark.sparkContext
-    # Starting a Python task takes some hundredths of a second: a few a core level out uneven ones.
-    slices = min(len(inputs), TASKS_A_CORE * context.defaultParallelism)
-    return context.parallelize(inputs, slices).map(task).collect()
+    slices = min(len(inputs), most_tasks(spark))
+    return spark.sparkContext.parallelize(inputs, slices).map(task).collect()
+
+
+def most_tasks(spark: SparkSession) -> int:
+    """Return how many tasks a job is cut into at most.
+
+    Starting a Python task takes some hundredths of a second: a few a core level out uneven ones.
+    """
+    return TASKS_A_CORE * spark.sparkContext.defaultParallelism
 
 
 def check_java() -> None:

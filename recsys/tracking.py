@@ -174,7 +174,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
     for logged in (first, metrics | _size_and_speed(trained)):
         rounded = {name: _rounded(value) for name, value in logged.items()}
         mlflow.log_metrics(rounded, model_id=model.model_id)
-    for step, values in enumerate(trained.steps, start=1):
+    for step, values in trained.steps.items():
         mlflow.log_metrics({f"train/{n}": _rounded(v) for n, v in values.items()}, step=step)
     for evaluation in trained.evaluations:
         mlflow.log_table(_estimates(evaluation), f"metrics/{evaluation.window}.json")
@@ -183,8 +183,8 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
     mlflow.log_figure(plots.metric_by_k(test), "plots/ndcg_by_k.png")
     mlflow.log_figure(plots.metric_by_k(test, "recall"), "plots/recall_by_k.png")
     mlflow.log_figure(plots.popularity_and_recommendations(test), "plots/popularity.png")
-    for name in trained.steps[0] if trained.steps else ():
-        figure = plots.steps([values[name] for values in trained.steps], name)
+    for name in sorted({name for values in trained.steps.values() for name in values}):
+        figure = plots.steps({step: v[name] for step, v in trained.steps.items()}, name)
         mlflow.log_figure(figure, f"plots/{name}.png")
     mlflow.log_table(segment_table(test, dataset.path, segments), "segments.json")
     for question in QUESTIONS:

@@ -17,6 +17,7 @@ from recsys.data.dataset import Dataset, Fold
 from recsys.evaluation import Evaluation, evaluate
 from recsys.models import ALGORITHMS, arrays, files
 from recsys.models.base import Hyperparameters
+from recsys.models.checkpoint import Steps
 from recsys.progress import stage
 from recsys.scoring import TREND, plan_scoring
 
@@ -30,7 +31,7 @@ class Trained:
         parameters: its hyperparameters.
         model: folder of the saved model.
         digest: the model's digest.
-        steps: metrics of each step of the refit, such as the loss.
+        steps: step of the refit → metrics, such as the loss by iteration.
         fit_seconds: that the refit took.
         validation: how the fit on train did.
         test: how the refit did.
@@ -41,7 +42,7 @@ class Trained:
     parameters: Hyperparameters
     model: Path
     digest: str
-    steps: list[dict[str, float]]
+    steps: Steps
     fit_seconds: float
     validation: Evaluation
     test: Evaluation
@@ -54,7 +55,12 @@ class Trained:
 
 
 def train(
-    spark: SparkSession, dataset: Dataset, algorithm: str, parameters: Hyperparameters, folder: Path
+    spark: SparkSession,
+    dataset: Dataset,
+    algorithm: str,
+    parameters: Hyperparameters,
+    folder: Path,
+    checkpoints: Path | None = None,
 ) -> Trained:
     """Fit, evaluate, refit, evaluate, save.
 
@@ -64,19 +70,25 @@ def train(
         algorithm: name of the recommender.
         parameters: its hyperparameters.
         folder: scratch folder that outlives the call; holds the model and the hit tables.
+        checkpoints: where a long fit keeps its state, so that the same call goes on after a crash.
     """
     model = folder / "model"
+
+    def fit_and_judge(fold: Fold, save_to: Path | None = None) -> _Judged:
+        kept = None
+        if checkpoints:
+            told = f"{dataset.digest} {fold.name} {recipe(algorithm, parameters)}"
+            kept = checkpoints / f"{algorithm}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        return _fit_and_judge(spark, dataset, fold, algorithm, parameters, folder, kept, save_to)
+
     with stage(f"{algorithm}: fit on train, judge on validation"):
-        validation = _fit_and_judge(
-            spark, dataset, dataset.validation, algorithm, parameters, folder, None
-        )
+        validation = fit_and_judge(dataset.validation)
     earlier = []
     for fold in dataset.earlier:
         with stage(f"{algorithm}: fit on all before {fold.name}, judge on it"):
-            judged = _fit_and_judge(spark, dataset, fold, algorithm, parameters, folder, None)
-            earlier.append(judged.evaluation)
+            earlier.append(fit_and_judge(fold).evaluation)
     with stage(f"{algorithm}: refit on all before test, judge on test"):
-        test = _fit_and_judge(spark, dataset, dataset.test, algorithm, parameters, folder, model)
+        test = fit_and_judge(dataset.test, model)
     return Trained(
         algorithm,
         parameters,
@@ -100,7 +112,7 @@ def recipe(algorithm: str, parameters: Hyperparameters) -> str:
 class _Judged:
     """One fit and how it did."""
 
-    steps: list[dict[str, float]]
+    steps: Steps
     seconds: float
     evaluation: Evaluation
 
@@ -112,6 +124,7 @@ def _fit_and_judge(
     algorithm: str,
     parameters: Hyperparameters,
     folder: Path,
+    kept: Path | None,
     save_to: Path | None,
 ) -> _Judged:
     """Fit on a fold's history, judge on its window, and save where a folder is given."""
@@ -120,7 +133,7 @@ def _fit_and_judge(
         fitted, terms = Path(scratch) / "fitted", Path(scratch) / "terms"
         fitted.mkdir()
         started = time.perf_counter()
-        steps = ALGORITHMS[algorithm](parameters).fit(spark, history, fitted)
+        steps = ALGORITHMS[algorithm](parameters).fit(spark, history, fitted, kept)
         seconds = time.perf_counter() - started
         plan = plan_scoring(spark, algorithm, parameters, fitted, history.customers, history, terms)
         evaluation = evaluate(spark, plan, fold, folder / "hits" / fold.name)

@@ -24,7 +24,7 @@ from typing import Any
 from recsys.errors import DataError
 from recsys.kernels.blocks import Blocks
 
-FORMAT = 2
+FORMAT = 3
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 DESCRIPTION_FILE = "dataset.json"
 

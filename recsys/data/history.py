@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame, Row, SparkSession, Window
+from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from recsys import columns as c
 from recsys.data.dataset import History
-from recsys.data.packing import guest_baskets, pack_lines, to_lines, transposed, with_guests
+from recsys.data.guests import GUEST, with_rows, write_guests
+from recsys.data.packing import LINES_AT_A_TIME, Target, pack_tables
 from recsys.data.tables import RetailTables
 from recsys.errors import ModelError
 from recsys.kernels.blocks import block_size
@@ -58,30 +59,23 @@ def pack_newest(
     """
     tables = folder / "tables"
     known_items = spark.read.parquet(str(items)).select(c.ITEM_ID, c.ITEM)
-    interactions = retail.interactions
     _index_customers(spark, retail, customers, known_customers, tables / "customers")
     known_items.orderBy(c.ITEM).coalesce(1).write.parquet(str(tables / "items"))
-    indexed = spark.read.parquet(str(tables / "customers"))
-    rows = (
-        interactions.withColumn(c.DAY, F.unix_date(F.to_date(c.TIMESTAMP)))
-        .join(known_items, c.ITEM_ID, "left")
-        .join(indexed.select(c.CUSTOMER_ID, c.CUSTOMER), c.CUSTOMER_ID, "left")
-    )
-    rows.write.parquet(str(folder / "interactions"))
-    rows = spark.read.parquet(str(folder / "interactions"))
-    facts = rows.agg(
-        F.count("*").alias("rows"), F.count(c.ITEM).alias("known"), F.max(c.DAY).alias("last")
-    ).collect()[0]
-    known_share = facts["known"] / max(facts["rows"], 1)
+    fit_rows = np.array(pq.read_table(tables / "customers", columns=["fit_row"])["fit_row"])
+    np.save(folder / "fit_rows.npy", fit_rows.astype(np.int64), allow_pickle=False)
+    indexed = retail.interactions.join(known_items, c.ITEM_ID, "left")
+    bought = indexed.where(F.col(c.ITEM).isNotNull())
+    guests = write_guests(bought, len(fit_rows), folder / "guests")
+    rows = with_rows(indexed, spark.read.parquet(str(tables / "customers")), guests)
+    seen = _write_rows(rows, folder / "interactions")
+    known_share = seen["known"] / max(seen["rows"], 1)
     if known_share < FEWEST_KNOWN:
         raise ModelError(
             f"The model knows only {known_share:.0%} of what was bought in these interactions: "
             "it was trained on other data. Give the interactions of the same retailer, or train "
             "on these."
         )
-    fit_rows = np.array(pq.read_table(tables / "customers", columns=["fit_row"])["fit_row"])
-    np.save(folder / "fit_rows.npy", fit_rows.astype(np.int64), allow_pickle=False)
-    history = _pack(rows.where(F.col(c.ITEM).isNotNull()), facts, len(fit_rows), items, folder)
+    history = _pack(spark, seen, len(fit_rows), guests.count(), items, folder)
     new = int((fit_rows >= known_customers).sum())
     return NewestHistory(history, folder / "fit_rows.npy", known_share, new)
 
@@ -107,23 +101,45 @@ def _index_customers(
     ).coalesce(1).write.parquet(str(target))
 
 
-def _pack(rows: DataFrame, facts: Row, customers: int, items: Path, folder: Path) -> History:
-    """Pack rows with known items, by customer and by item."""
-    baskets = guest_baskets(rows, customers)
-    all_rows = customers + baskets.count()
+def _write_rows(rows: DataFrame, path: Path) -> dict[str, int]:
+    """Write what is packed of the rows with known items; count all on the way."""
+    seen = Observation()
+    day = F.unix_date(F.to_date(c.TIMESTAMP)).alias(c.DAY)
+    rows.select(c.CUSTOMER, GUEST, c.ITEM, day, c.QUANTITY, c.UNIT_PRICE).observe(
+        seen,
+        F.count(F.lit(1)).alias("rows"),
+        F.count(c.ITEM).alias("known"),
+        F.count(F.when(F.col(c.CUSTOMER).isNotNull(), F.col(c.ITEM))).alias("known_customers"),
+        F.max(c.DAY).alias("last"),
+    ).where(F.col(c.ITEM).isNotNull()).write.option("maxRecordsPerFile", LINES_AT_A_TIME).parquet(
+        str(path)
+    )
+    return seen.get
+
+
+def _pack(
+    spark: SparkSession,
+    seen: dict[str, int],
+    customers: int,
+    guests: int,
+    items: Path,
+    folder: Path,
+) -> History:
+    """Pack the written rows, by customer and by item."""
+    sources = (folder / "interactions",)
     count = pq.read_metadata(items).num_rows
-    sizes = {
-        "customers": (all_rows, block_size(customers, facts["known"])),
-        "items": (count, block_size(count, facts["known"])),
-    }
-    lines = to_lines(with_guests(rows, baskets), "customers")
-    blocks = pack_lines(lines.unionByName(transposed(lines)), folder / "blocks", sizes)
+    size = block_size(customers, seen["known_customers"], guests)
+    targets = (
+        Target("customers", sources, customers + guests, size),
+        Target("items", sources, count, block_size(count, seen["known"]), by_item=True),
+    )
+    blocks = pack_tables(spark, targets, folder / "blocks")
     return History(
         customer_blocks=blocks["customers"],
         item_blocks=blocks["items"],
         customers=customers,
         all_customers=customers,
         items=count,
-        before=facts["last"] + 1,
+        before=seen["last"] + 1,
         tables=str(folder / "tables"),
     )

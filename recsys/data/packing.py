@@ -1,102 +1,219 @@
-"""Pack interactions into blocks: one task a block, all tables of a dataset in one job."""
+"""Pack interactions into blocks: tasks exchange lines as files, so no row passes through the JVM.
 
-from collections.abc import Callable
+row group of Parquet ── read, sort by block ──► an exchange file a table, a batch a block
+batches of a block   ── map to memory, sort by row ──► block-00000.arrow
+"""
+
+import random
+import shutil
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, Window
-from pyspark.sql import functions as F
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
 
 from recsys import columns as c
+from recsys.data.guests import GUEST
+from recsys.errors import DataError
+from recsys.kernels import blocks as kernel
 from recsys.kernels.blocks import Blocks, pack
+from recsys.session import run_tasks
+
+# What a task reads and sorts at a time, which takes about half a gigabyte. Who writes what is to be
+# packed cuts their files at this many lines, so that tasks have about as much to do.
+LINES_AT_A_TIME = 2_000_000
+READ = (c.CUSTOMER, GUEST, c.ITEM, c.DAY, c.QUANTITY, c.UNIT_PRICE)
+EXCHANGED = pa.schema(
+    [
+        ("row", pa.int32()),
+        ("column", pa.int32()),
+        ("day", pa.int32()),
+        ("quantity", pa.float64()),
+        ("revenue", pa.float64()),
+    ]
+)
 
 
-def guest_baskets(history: DataFrame, customers: int) -> DataFrame:
-    """Give the baskets of guests numbers; a guest's basket is a row behind the customers' rows."""
-    baskets = history.where(F.col(c.CUSTOMER_ID).isNull()).select(c.BASKET_ID).distinct()
-    number = F.row_number().over(Window.orderBy(c.BASKET_ID)) - 1 + customers
-    return baskets.select(c.BASKET_ID, number.alias("guest"))
+@dataclass(frozen=True)
+class Target:
+    """A table of blocks to pack.
+
+    Attributes:
+        name: its folder's name.
+        sources: folders of Parquet files with the columns of READ; a line is its customer's or,
+            where `customer` is null, the guest's; one without either, or without item, is left out.
+        rows: rows of the whole table; lines of further rows are left out.
+        size: rows a block.
+        by_item: rows are items and columns customers, not the other way round.
+    """
+
+    name: str
+    sources: tuple[Path, ...]
+    rows: int
+    size: int
+    by_item: bool = False
+
+    def bounds(self, block: int) -> tuple[int, int]:
+        """Return the first row of a block and the one after its last."""
+        return block * self.size, min(self.rows, (block + 1) * self.size)
 
 
-def with_guests(history: DataFrame, baskets: DataFrame) -> DataFrame:
-    """Add the row that an interaction belongs to: the customer's, or the guest basket's."""
-    guests = history.where(F.col(c.CUSTOMER_ID).isNull()).join(baskets, c.BASKET_ID)
-    known = history.where(F.col(c.CUSTOMER_ID).isNotNull())
-    return known.withColumn("row", F.col(c.CUSTOMER)).unionByName(
-        guests.withColumn("row", F.col("guest")).drop("guest")
-    )
+@dataclass(frozen=True)
+class Piece:
+    """Lines of one block, in a record batch of an exchange file."""
+
+    target: Target
+    block: int
+    file: str
+    batch: int
+    lines: int
 
 
-def to_lines(rows: DataFrame, table: str) -> DataFrame:
-    """Select what is packed: table, row, column (the item), day, quantity, revenue."""
-    name = F.col(table) if table in rows.columns else F.lit(table)
-    return rows.select(
-        name.alias("table"),
-        F.col("row").cast("int").alias("row"),
-        F.col(c.ITEM).cast("int").alias("column"),
-        F.col(c.DAY).cast("int").alias("day"),
-        F.col(c.QUANTITY).alias("quantity"),
-        (F.col(c.QUANTITY) * F.col(c.UNIT_PRICE)).alias("revenue"),
-    )
+Group = tuple[str, int, tuple[Target, ...]]
+Lines = dict[str, NDArray[Any]]
 
 
-def transposed(lines: DataFrame) -> DataFrame:
-    """Swap rows and columns: the same lines by item."""
-    return lines.select(
-        F.lit("items").alias("table"),
-        F.col("column").alias("row"),
-        F.col("row").alias("column"),
-        "day",
-        "quantity",
-        "revenue",
-    )
-
-
-def pack_lines(
-    lines: DataFrame, folder: Path, sizes: dict[str, tuple[int, int]]
-) -> dict[str, Blocks]:
-    """Pack lines into blocks, one task a block, all tables in one job.
+def pack_tables(spark: SparkSession, targets: Sequence[Target], folder: Path) -> dict[str, Blocks]:
+    """Pack tables of blocks, all in one exchange.
 
     Args:
-        lines: see `to_lines`.
-        folder: where the tables' folders of blocks go.
-        sizes: table → rows of the whole table, rows a block.
+        spark: the session.
+        targets: the tables.
+        folder: where their folders go.
+
+    Returns:
+        name → blocks.
+
+    Raises:
+        DataError: a block has more lines than a task can pack.
     """
-    for name in sizes:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    size = F.create_map(*(F.lit(v) for name, (_, size) in sizes.items() for v in (name, size)))
-    located = lines.withColumn("block", F.floor(F.col("row") / size[F.col("table")]).cast("int"))
-    packed = located.groupBy("table", "block").applyInArrow(
-        _packer(str(folder), sizes), "table string, block int, events long"
-    )
-    events = {(row["table"], row["block"]): row["events"] for row in packed.collect()}
+    exchange = folder / "exchange"
+    for path in (exchange, *(folder / target.name for target in targets)):
+        path.mkdir(parents=True)
+    try:
+        found = run_tasks(spark, partial(_sort_by_block, str(exchange)), _groups(targets))
+        pieces: dict[tuple[str, int], list[Piece]] = defaultdict(list)
+        for piece in (piece for group in found for piece in group):
+            pieces[piece.target.name, piece.block].append(piece)
+        jobs = list(pieces.values())
+        for job in jobs:
+            _check_size(job)
+        # Tasks take neighbours: those of the largest table shall not all come to one.
+        random.Random(0).shuffle(jobs)
+        counts = run_tasks(spark, partial(_pack_block, str(folder)), jobs)
+    finally:
+        shutil.rmtree(exchange)
+    events = {(job[0].target.name, job[0].block): n for job, n in zip(jobs, counts, strict=True)}
     return {
-        name: Blocks(
-            str(folder / name),
-            rows,
-            size,
-            tuple(events.get((name, number), 0) for number in range(-(-rows // size))),
+        target.name: Blocks(
+            str(folder / target.name),
+            target.rows,
+            target.size,
+            tuple(events.get((target.name, n), 0) for n in range(-(-target.rows // target.size))),
         )
-        for name, (rows, size) in sizes.items()
+        for target in targets
     }
 
 
-def _packer(
-    folder: str, sizes: dict[str, tuple[int, int]]
-) -> Callable[[tuple[pa.Scalar, ...], pa.Table], pa.Table]:
-    """Return the function that packs one block's lines in a task."""
+def _groups(targets: Sequence[Target]) -> list[Group]:
+    """List the row groups of all sources, each with the tables that its lines belong to."""
+    users: dict[Path, list[Target]] = defaultdict(list)
+    for target in targets:
+        for source in target.sources:
+            users[source].append(target)
+    return [
+        (str(file), number, tuple(users[source]))
+        for source in users
+        for file in sorted(source.glob("*.parquet"))
+        for number in range(pq.read_metadata(file).num_row_groups)
+    ]
 
-    def pack_block(key: tuple[pa.Scalar, ...], lines: pa.Table) -> pa.Table:
-        name, number = key[0].as_py(), int(key[1].as_py())
-        rows, size = sizes[name]
-        start = number * size
-        events = pack(f"{folder}/{name}", number, start, min(rows, start + size), lines)
-        return pa.table(
-            {
-                "table": pa.array([name], pa.string()),
-                "block": pa.array([number], pa.int32()),
-                "events": pa.array([events], pa.int64()),
-            }
+
+def _sort_by_block(folder: str, group: Group) -> list[Piece]:
+    """Write the lines of a row group by block, one file a table, as many at a time as fit memory.
+
+    A second attempt writes other files; only those count that the pieces name.
+    """
+    source, number, targets = group
+    pieces: list[Piece] = []
+    files = [f"{folder}/{target.name}-{uuid.uuid4().hex}.arrow" for target in targets]
+    writers = [pa.ipc.new_file(file, EXCHANGED) for file in files]
+    written = [0] * len(targets)
+    with pq.ParquetFile(source) as parquet:
+        for batch in parquet.iter_batches(LINES_AT_A_TIME, [number], list(READ)):
+            lines = _lines(batch)
+            for n, target in enumerate(targets):
+                for block, part in _parts(target, lines):
+                    writers[n].write_batch(part)
+                    pieces.append(Piece(target, block, files[n], written[n], part.num_rows))
+                    written[n] += 1
+    for writer in writers:
+        writer.close()
+    return pieces
+
+
+def _lines(batch: pa.RecordBatch) -> Lines:
+    """Return customer's or guest's row, item, day, quantity and revenue of each line."""
+    customer, guest, item, day = (
+        batch[name].fill_null(-1).to_numpy() for name in (c.CUSTOMER, GUEST, c.ITEM, c.DAY)
+    )
+    quantity, price = (
+        batch[name].to_numpy(zero_copy_only=False) for name in (c.QUANTITY, c.UNIT_PRICE)
+    )
+    return {
+        c.CUSTOMER: np.where(customer < 0, guest, customer),
+        c.ITEM: item,
+        "day": day,
+        "quantity": quantity,
+        "revenue": quantity * price,
+    }
+
+
+def _parts(target: Target, lines: Lines) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Return the lines of each block of a table, where there are any."""
+    names = (c.ITEM, c.CUSTOMER) if target.by_item else (c.CUSTOMER, c.ITEM)
+    row, column = (lines[name] for name in names)
+    inside = np.flatnonzero((row >= 0) & (row < target.rows) & (column >= 0))
+    # Two bytes or fewer are sorted by counting, which takes a pass a byte.
+    blocks = -(-target.rows // target.size)
+    block = (row[inside] // target.size).astype(np.min_scalar_type(blocks))
+    order = inside[np.argsort(block, kind="stable")]
+    values = (row, column, lines["day"], lines["quantity"], lines["revenue"])
+    batch = pa.record_batch([pa.array(v[order]) for v in values], schema=EXCHANGED)
+    counts = np.bincount(block, minlength=blocks)
+    starts = np.cumsum(counts) - counts
+    for number in np.flatnonzero(counts).tolist():
+        yield number, batch.slice(int(starts[number]), int(counts[number]))
+
+
+def _check_size(pieces: Sequence[Piece]) -> None:
+    """Raise DataError where a block has more lines than a task can pack."""
+    target, lines = pieces[0].target, sum(piece.lines for piece in pieces)
+    if lines > kernel.MOST_LINES:
+        start, stop = target.bounds(pieces[0].block)
+        kind = "item" if target.by_item else "customer"
+        raise DataError(
+            f"{stop - start:,} {kind}s have {lines:,} interactions, more than the "
+            f"{kernel.MOST_LINES:,} that one block can hold (rows {start} to {stop - 1} of "
+            f"{target.name}): an id that stands for many, such as one for all strangers at a "
+            f"till, has to be left out or, for customers, made null before ingest."
         )
 
-    return pack_block
+
+def _pack_block(folder: str, pieces: Sequence[Piece]) -> int:
+    """Write one block from its pieces; return its number of events."""
+    batches = []
+    for piece in pieces:
+        with pa.memory_map(piece.file) as source:
+            batches.append(pa.ipc.open_file(source).get_batch(piece.batch))
+    target, block = pieces[0].target, pieces[0].block
+    lines = pa.Table.from_batches(batches)
+    return pack(f"{folder}/{target.name}", block, *target.bounds(block), lines)

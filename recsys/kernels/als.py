@@ -1,18 +1,17 @@
-"""Implicit-feedback ALS for one block of rows: implicit's compiled conjugate-gradient kernel.
+"""Implicit-feedback ALS for some rows.
 
 Minimises Σ c_ui (1 - x_u·y_i)² over observed pairs + Σ (x_u·y_i)² over all others
-+ λ (Σ|x_u|² + Σ|y_i|²), with confidences c (Hu, Koren & Volinsky 2008), solved by a few conjugate
++ λ (Σ|x_u|² + Σ|y_i|²), with confidences c (Hu, Koren & Volinsky 2008), by a few conjugate
 gradient steps a row (Takács, Pilászy & Tikk 2011).
+
+`recsys.kernels.als_rows` is the compiled loop. A row's step multiplies YᵀCY by a vector: YᵀY once
+for all rows, and what its own entries add. The other side's vectors that a row needs lie scattered
+over much memory, so they are gathered once and stay in the cache for all its steps. The first
+product also tells the row's loss.
 """
-
-import os
-from typing import Any
-
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import scipy.sparse as sp
-from implicit.cpu import _als
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -26,42 +25,37 @@ def start_factors(rows: int, factors: int, seed: int) -> Floats:
     return random.random((rows, factors), dtype=np.float32) * np.float32(0.01)
 
 
-def solve(confidence: sp.csr_matrix, own: Floats, other: Floats, regularization: float) -> Floats:
-    """Improve the factors of a block's rows with the other side's factors held fixed.
+def solve(
+    confidence: sp.csr_matrix,
+    own: Floats,
+    other: Floats,
+    regularization: float,
+    steps: int = CG_STEPS,
+) -> tuple[Floats, float]:
+    """Improve the factors of some rows with the other side's factors held fixed.
 
     Args:
         confidence: float32 CSR [rows, columns].
         own: [rows, factors], where to start from.
         other: [columns, factors].
         regularization: λ.
+        steps: conjugate gradient steps.
 
     Returns:
-        float32 [rows, factors].
+        float32 [rows, factors], and the rows' share of the loss of `own`, which lacks the other
+        side's λ Σ|y|²: the shares of all rows add up.
     """
+    from recsys.kernels import als_rows
+
     result = np.array(own, dtype=np.float32, order="C")
-    _als.least_squares_cg(
-        confidence, result, _plain(other), regularization, num_threads=1, cg_steps=CG_STEPS
+    # Writable and plain, so that Numba compiles for one type only; a file mapped copy-on-write
+    # is passed as it is.
+    other = np.require(np.asarray(other), dtype=np.float32, requirements=["C", "W"])
+    gram = other.T @ other + np.float32(regularization) * np.eye(other.shape[1], dtype=np.float32)
+    loss = als_rows.solve_rows(
+        np.asarray(confidence.indptr),
+        np.asarray(confidence.indices),
+        np.asarray(confidence.data),
+        *(result, other, gram, steps),
     )
-    return result
-
-
-def loss(confidence: sp.csr_matrix, own: Floats, other: Floats, regularization: float) -> float:
-    """Return a block's share of the loss, the other side's |y|² left out.
-
-    The kernel divides by the sum of all weights and adds both sides' regularization; undone here,
-    the shares of all blocks add up.
-    """
-    own, other = np.array(own, dtype=np.float32, order="C"), _plain(other)
-    mean = _als.calculate_loss(confidence, own, other, regularization, num_threads=1)
-    cells = confidence.shape[0] * confidence.shape[1]
-    weight = float(confidence.data.sum(dtype=np.float64)) + cells - confidence.nnz
-    squares = float(np.einsum("if,if->", other, other, dtype=np.float64))
-    return float(float(mean) * weight - regularization * squares)
-
-
-def _plain(array: NDArray[Any]) -> Floats:
-    """Return a writable C-ordered float32 array, which the kernel asks for.
-
-    A file that is mapped copy-on-write is passed as it is: no copy of the other side's factors.
-    """
-    return np.require(array, dtype=np.float32, requirements=["C", "W"])
+    return result, float(loss)

@@ -16,10 +16,17 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.errors import DataError
+from recsys.kernels.events import order_events
 from recsys.storage import write_atomic
 
-EVENTS_A_BLOCK = 500_000
-FEWEST_BLOCKS = 4
+# A task that packs a block of a million events takes about 150 MB for it.
+EVENTS_A_BLOCK = 1_000_000
+# Enough that a small pool of cores shares the work evenly.
+FEWEST_BLOCKS = 8
+# Every block costs a file, and some milliseconds of each pass over the blocks.
+MOST_BLOCKS = 1_000
+# About 7 GB for the task that packs them, and far below what the lists' int32 offsets can count.
+MOST_LINES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -177,10 +184,17 @@ class Blocks:
 LISTS = ("columns", "days", "quantities", "revenue")
 
 
-def block_size(rows: int, events: int) -> int:
-    """Choose the rows a block: about EVENTS_A_BLOCK events, at least FEWEST_BLOCKS blocks."""
+def block_size(rows: int, events: int, behind: int = 0) -> int:
+    """Choose the rows a block: about EVENTS_A_BLOCK events, at least FEWEST_BLOCKS blocks.
+
+    Args:
+        rows: rows to share out.
+        events: their events.
+        behind: further rows behind these, with few events each; they share the size, which
+            grows where they are so many that there were more than MOST_BLOCKS blocks.
+    """
     blocks = max(FEWEST_BLOCKS, -(-events // EVENTS_A_BLOCK))
-    return max(1, -(-rows // blocks))
+    return max(1, -(-rows // blocks), -(-(rows + behind) // MOST_BLOCKS))
 
 
 def block_file(path: str, number: int) -> Path:
@@ -196,7 +210,7 @@ def pack(path: str, number: int, start: int, stop: int, lines: pa.Table) -> int:
         number: the block's number.
         start: its first row; `stop`: the row after its last.
         stop: see `start`.
-        lines: columns row, column, day (integers), quantity, revenue; in any order.
+        lines: columns row, column, day (integers), quantity, revenue; one or more, in any order.
 
     Returns:
         The number of events written.
@@ -204,19 +218,16 @@ def pack(path: str, number: int, start: int, stop: int, lines: pa.Table) -> int:
     row, column, day = (
         lines[name].to_numpy().astype(np.int64) for name in ("row", "column", "day")
     )
-    quantity, revenue = (lines[name].to_numpy() for name in ("quantity", "revenue"))
-    # Amounts come last in the order only so that sums add up the same way on every run.
-    order = np.lexsort((revenue, quantity, day, column, row))
-    row, column, day = row[order] - start, column[order], day[order]
-    first = np.ones(len(row), dtype=bool)
-    first[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1]) | (day[1:] != day[:-1])
-    starts = np.flatnonzero(first)
-    sums = [np.add.reduceat(v[order].astype(np.float64), starts) for v in (quantity, revenue)]
+    amounts = [lines[name].to_numpy() for name in ("quantity", "revenue")]
+    row -= start
+    order, starts = order_events(row, column, day, amounts)
+    row, column, day = (values[order[starts]] for values in (row, column, day))
+    sums = [np.add.reduceat(v[order].astype(np.float64), starts) for v in amounts]
     offsets = np.zeros(stop - start + 1, dtype=np.int32)
-    np.cumsum(np.bincount(row[starts], minlength=stop - start), out=offsets[1:])
+    np.cumsum(np.bincount(row, minlength=stop - start), out=offsets[1:])
     values = (
-        column[starts].astype(np.int32),
-        day[starts].astype(np.int32),
+        column.astype(np.int32),
+        day.astype(np.int32),
         *(s.astype(np.float32) for s in sums),
     )
     table = pa.table(

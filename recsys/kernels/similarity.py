@@ -1,4 +1,4 @@
-"""Item-item similarity of a block of items against all, each item's strongest neighbours kept.
+"""Item-item similarity of some items to all others, each item's strongest neighbours kept.
 
 With R the weighted matrix (rows: customers and guests' baskets, those without an item left out),
 c_ij = (RᵀR)_ij and n_i = c_ii:
@@ -8,18 +8,42 @@ jaccard  c_ij / (n_i + n_j - c_ij + shrink)          (R binary)
 lift     c_ij · rows / (n_i n_j + shrink · rows)     (R binary)
 tfidf    cosine of R with each item scaled by ln(1 + rows / n_i)
 bm25     cosine of R with BM25 weights (Robertson & Zaragoza 2009, k1 = 1.2, b = 0.75)
+
+All of them are c_ij / (f_i f_j + g_i + g_j - o c_ij + shrink), which is what the kernel computes.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsys.kernels.blocks import Block
+
 Similarity = Literal["cosine", "bm25", "tfidf", "jaccard", "lift"]
 BINARY = ("jaccard", "lift", "tfidf", "bm25")
 BM25_K1, BM25_B = 1.2, 0.75
-CELLS_A_CHUNK = 20_000_000
+
+
+def newest_items(block: Block, most: int) -> Block:
+    """Keep of each row only the events of the items that it met last.
+
+    A row of n items adds n² products, so that few heavy rows can cost more than all others.
+
+    Args:
+        block: the events.
+        most: items kept a row; of items last met on the same day, the lower indices are kept.
+    """
+    keep = np.ones(len(block.columns), dtype=bool)
+    for row in np.flatnonzero(np.diff(block.indptr) > most):
+        events = slice(block.indptr[row], block.indptr[row + 1])
+        items, begins = np.unique(block.columns[events], return_index=True)
+        last = np.maximum.reduceat(block.days[events], begins)
+        dropped = items[np.lexsort((items, -last))[most:]]
+        keep[events] = ~np.isin(block.columns[events], dropped)
+    return block.where(keep)
 
 
 def row_and_item_weights(
@@ -47,70 +71,136 @@ def row_and_item_weights(
 
 
 def neighbours_of(
-    block: sp.csr_matrix,
     matrix: sp.csr_matrix,
     norms: NDArray[np.float64],
     start: int,
+    stop: int,
     similarity: Similarity,
     shrink: float,
     count: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Find the strongest neighbours of a block of items.
+    """Find the strongest neighbours of the items from `start` to `stop`.
+
+    An item's result does not depend on the range that it is asked for in. Beside the range's
+    own entries and results, memory holds one number an item.
 
     Args:
-        block: float32 CSR [block's items, rows], the block's columns of `matrix`, transposed.
-        matrix: float32 CSR [rows, items].
+        matrix: float32 CSR [rows, items], R.
         norms: [items], n_i: the squared length of each column of `matrix`.
-        start: index of the block's first item.
+        start: index of the first item.
+        stop: index after the last.
         similarity: its name.
         shrink: pulls similarities that rest on few rows towards 0.
         count: neighbours kept an item.
 
     Returns:
-        items int32 [block's items, count], strongest first, -1 where there are fewer, and their
+        items int32 [stop - start, count], strongest first, -1 where there are fewer, and their
         similarities float32, 0 there. Ties go to the lower index.
     """
-    found = np.full((block.shape[0], count), -1, dtype=np.int32)
-    strength = np.zeros((block.shape[0], count), dtype=np.float32)
+    found = np.full((stop - start, count), -1, dtype=np.int32)
+    strength = np.zeros((stop - start, count), dtype=np.float32)
     # A row that is empty so far belongs to a customer of a later window: it must not count.
     filled = int((np.diff(matrix.indptr) > 0).sum())
-    # A product of sparse matrices may fill up: bound the items multiplied at once.
-    chunk = max(1, CELLS_A_CHUNK // matrix.shape[1])
-    for first in range(0, block.shape[0], chunk):
-        product = block[first : first + chunk] @ matrix
-        row = np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
-        column = product.indices
-        values = _normalise(
-            product.data.astype(np.float64),
-            norms[start + first + row],
-            norms[column],
-            similarity,
-            shrink,
-            filled,
-        )
-        keep = (column != start + first + row) & (values > 0)
-        row, column, values = row[keep], column[keep], values[keep].astype(np.float32)
-        order = np.lexsort((column, -values, row))
-        row, column, values = row[order], column[order], values[order]
-        begins = np.searchsorted(row, np.arange(product.shape[0]))
-        place = np.arange(len(row)) - begins[row]
-        top = place < count
-        found[first + row[top], place[top]] = column[top]
-        strength[first + row[top], place[top]] = values[top]
+    own = matrix[:, start:stop].tocsc()
+    _compiled()(
+        *(own.indptr, own.indices, own.data),
+        *(matrix.indptr, matrix.indices, matrix.data),
+        *_denominator(similarity, norms, filled),
+        # Numba compiles once more for every other type of argument.
+        float(shrink),
+        start,
+        found,
+        strength,
+    )
     return found, strength
 
 
-def _normalise(
-    products: NDArray[np.float64],
-    own: NDArray[np.float64],
-    other: NDArray[np.float64],
-    similarity: Similarity,
-    shrink: float,
-    rows: int,
-) -> NDArray[np.float64]:
-    """Turn products c_ij into similarities; see the module's formulas."""
+def _denominator(
+    similarity: Similarity, norms: NDArray[np.float64], rows: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return f [items], g [items] and o of the module's common formula."""
+    nothing = np.zeros(len(norms))
     if similarity == "jaccard":
-        return products / (own + other - products + shrink)
+        return nothing, norms, 1.0
     if similarity == "lift":
-        return products * rows / (own * other + shrink * rows)
-    return products / (np.sqrt(own) * np.sqrt(other) + shrink)
+        return norms / np.sqrt(max(rows, 1)), nothing, 0.0
+    return np.sqrt(norms), nothing, 0.0
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    """Compile the kernel, or load what an earlier process on this machine compiled."""
+    # Importing Numba takes a second, which only a task of a fit should spend.
+    import numba
+
+    # NumPy's error model: 0 / 0, where an item has no buyer, is NaN and no neighbour.
+    compiled: Callable[..., None] = numba.njit(cache=True, error_model="numpy")(_strongest)
+    return compiled
+
+
+def _strongest(
+    own_indptr: NDArray[Any],
+    own_rows: NDArray[Any],
+    own_data: NDArray[np.float32],
+    indptr: NDArray[Any],
+    columns: NDArray[Any],
+    data: NDArray[np.float32],
+    factors: NDArray[np.float64],
+    summands: NDArray[np.float64],
+    overlap: float,
+    shrink: float,
+    start: int,
+    found: NDArray[np.int32],
+    strength: NDArray[np.float32],
+) -> None:
+    """Multiply item by item into one dense row (Gustavson 1978) and keep its strongest cells.
+
+    Args:
+        own_indptr: with `own_rows` and `own_data` the asked columns of R as CSC [rows, asked].
+        own_rows: see `own_indptr`.
+        own_data: see `own_indptr`.
+        indptr: with `columns` and `data` the whole of R as CSR [rows, items].
+        columns: see `indptr`.
+        data: see `indptr`.
+        factors: [items], f of the module's common formula.
+        summands: [items], its g.
+        overlap: its o.
+        shrink: its shrink.
+        start: index of the first item asked for.
+        found: [asked, count], filled with -1; becomes the neighbours.
+        strength: [asked, count], filled with 0; becomes their similarities.
+    """
+    items, count = len(factors), found.shape[1]
+    products = np.zeros(items, dtype=np.float32)
+    values = np.zeros(items, dtype=np.float32)
+    for asked in range(len(own_indptr) - 1):
+        for entry in range(own_indptr[asked], own_indptr[asked + 1]):
+            row, weight = own_rows[entry], own_data[entry]
+            basket = columns[indptr[row] : indptr[row + 1]]
+            values_of_row = data[indptr[row] : indptr[row + 1]]
+            for position in range(len(basket)):
+                # Unsigned: spares the test for a negative index, a tenth of the time.
+                products[np.uint32(basket[position])] += weight * values_of_row[position]
+        item = start + asked
+        products[item] = 0
+        factor, summand = factors[item], summands[item] + shrink
+        for other in range(items):
+            product = products[other]
+            values[other] = product / (
+                factor * factors[other] + summand + summands[other] - overlap * product
+            )
+        products[:] = 0
+        best, who = strength[asked], found[asked]
+        kept, weakest = 0, np.float32(0)
+        for other in range(items):
+            value = values[other]
+            # Strictly stronger: of equals, the lower index came first and stays ahead.
+            if value > weakest:
+                kept = min(kept + 1, count)
+                place = kept - 1
+                while place > 0 and best[place - 1] < value:
+                    best[place], who[place] = best[place - 1], who[place - 1]
+                    place -= 1
+                best[place], who[place] = value, other
+                if kept == count:
+                    weakest = best[count - 1]

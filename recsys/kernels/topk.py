@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-# The first block settles most customers where lengths are uneven; the later ones grow, so that
-# even lengths cost little more than the plain product.
+# The first block settles most customers where lengths are uneven. Where they are even, nobody
+# leaves and the search becomes the plain product, block by block: as each block doubles what was
+# seen, about k items a customer pass the k-th best score so far, and only those are sorted.
 FIRST_BLOCK = 256
 LARGEST_BLOCK = 4096
 # Scores are rounded to float32, so one may lie a little above its bound.
@@ -25,13 +26,13 @@ SLACK = np.float32(1 + 1e-4)
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Item factors in falling order of length.
+    """Factors of the items that may be given, in falling order of length.
 
     Attributes:
-        items: int64 [items], the item at each place.
-        places: int64 [items], the place of each item.
-        factors: float32 [items, factors], by place.
-        lengths: float32 [items], by place.
+        items: int64 [allowed items], the item at each place.
+        places: int64 [items], the place of each item, -1 where it is not allowed.
+        factors: float32 [allowed items, factors], by place.
+        lengths: float32 [allowed items], by place.
     """
 
     items: Ints
@@ -40,11 +41,18 @@ class Catalogue:
     lengths: Floats
 
     @classmethod
-    def of(cls, factors: Floats) -> "Catalogue":
-        """Order float32 [items, factors]."""
+    def of(cls, factors: Floats, allowed: NDArray[np.bool_] | None = None) -> "Catalogue":
+        """Order items by length.
+
+        Args:
+            factors: float32 [items, factors].
+            allowed: bool [items], the allow-list; None for every item.
+        """
         lengths = np.linalg.norm(factors, axis=1).astype(np.float32)
         items = np.argsort(-lengths, kind="stable")
-        places = np.empty_like(items)
+        if allowed is not None:
+            items = items[allowed[items]]
+        places = np.full(len(factors), -1, dtype=np.int64)
         places[items] = np.arange(len(items))
         return cls(items, places, np.ascontiguousarray(factors[items]), lengths[items])
 
@@ -75,7 +83,7 @@ def top_k(scores: Floats, k: int, tie_order: Ints) -> tuple[Ints, Floats]:
 def pruned_top_k(
     vectors: Floats, catalogue: Catalogue, excluded: sp.csr_matrix, k: int, tie_order: Ints
 ) -> tuple[Ints, Floats]:
-    """Find each customer's k items with the largest dot products, computing few of them.
+    """Find each customer's k items with the largest dot products, computing as few as it can.
 
     Args:
         vectors: float32 [customers, factors].
@@ -101,7 +109,8 @@ def pruned_top_k(
         active = active[reach[active] * catalogue.lengths[start] >= values[active, -1]]
         if len(active) == 0:
             break
-        scores = vectors[active] @ catalogue.factors[start:stop].T
+        everyone = len(active) == count
+        scores = (vectors if everyone else vectors[active]) @ catalogue.factors[start:stop].T
         local[:] = -1
         local[active] = np.arange(len(active))
         inside = slice(*np.searchsorted(out_place, (start, stop)))
@@ -164,6 +173,9 @@ def _candidates(scores: Floats, least: Floats, k: int) -> tuple[Ints, Ints]:
     if k < items and len(open_rows):
         least = least.copy()
         least[open_rows] = np.partition(scores[open_rows], items - k, axis=1)[:, items - k]
-    cells = np.flatnonzero((scores >= least[:, None]) & (scores > -np.inf))
+    may = scores >= least[:, None]
+    if np.isneginf(least).any():
+        may &= scores > -np.inf
+    cells = np.flatnonzero(may)
     row = cells // max(items, 1)
     return row, cells - row * items

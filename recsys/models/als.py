@@ -1,9 +1,6 @@
-"""ALS on implicit feedback: Spark distributes the blocks, a compiled kernel solves each.
+"""ALS on implicit feedback: Spark distributes the rows, a compiled kernel solves them.
 
-A fit first writes every block's confidences once. Then each half-iteration is one Spark job: a
-task maps its block, its own rows' last factors and the other side's factors into memory, solves,
-and writes its rows. Factors of two successive iterations live in two files in turn, so a task
-that runs again after a lost node starts from the same numbers.
+`recsys.models.alternation` holds the jobs, `recsys.kernels.als` the arithmetic.
 """
 
 import shutil
@@ -18,15 +15,16 @@ from pydantic import Field
 from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
-from recsys.errors import ModelError
 from recsys.kernels import als as kernel
-from recsys.kernels.blocks import Blocks
-from recsys.models import arrays
+from recsys.models import arrays, checkpoint
+from recsys.models.alternation import Fit, Side, half, loss_of, write_confidences
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
-from recsys.progress import Counter
-from recsys.session import run_tasks
+from recsys.models.checkpoint import Steps
+from recsys.progress import Counter, say
+from recsys.session import most_tasks
 
 CUSTOMERS, ITEMS = "customer_factors", "item_factors"
+CHECKPOINT_EVERY = 5
 
 
 class AlsParameters(Hyperparameters):
@@ -45,23 +43,6 @@ class AlsParameters(Hyperparameters):
     )
 
 
-@dataclass(frozen=True)
-class Side:
-    """One side of the matrix: the rows that a half-iteration solves.
-
-    Attributes:
-        name: of its factors' array.
-        blocks: its packed rows.
-        rows: rows that take part.
-        width: columns that take part, the other side's rows.
-    """
-
-    name: str
-    blocks: Blocks
-    rows: int
-    width: int
-
-
 class Als(Recommender):
     """Weighted matrix factorisation for implicit feedback (Hu, Koren & Volinsky 2008)."""
 
@@ -69,132 +50,68 @@ class Als(Recommender):
     parameters_class: ClassVar[type[Hyperparameters]] = AlsParameters
     parameters: AlsParameters
 
-    def fit(self, spark: SparkSession, history: History, folder: Path) -> list[dict[str, float]]:
-        """Fit; returns after each iteration the loss, a pair (customer, item)."""
-        parameters = self.parameters
-        customers = Side(CUSTOMERS, history.customer_blocks, history.customers, history.items)
-        items = Side(ITEMS, history.item_blocks, history.items, history.customers)
+    def fit(
+        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
+    ) -> Steps:
+        """Fit; returns the loss, a pair (customer, item), after each iteration."""
+        parameters, tasks = self.parameters, most_tasks(spark)
+        rows, columns = history.customers, history.items
+        customers = Side.of(CUSTOMERS, history.customer_blocks, rows, columns, tasks)
+        items = Side.of(ITEMS, history.item_blocks, columns, rows, tasks)
         work = folder / "als"
         work.mkdir(parents=True)
+        fit = Fit(work, history.before, parameters, parameters.alpha, parameters.regularization)
         for side in (customers, items):
-            _write_confidences(spark, side, parameters, history.before, work)
+            write_confidences(spark, fit, side)
             for turn in (0, 1):
-                shape = (side.rows, parameters.factors)
-                arrays.create(work, f"{side.name}-{turn}", shape, np.float32)
-        first = kernel.start_factors(history.items, parameters.factors, parameters.seed)
-        arrays.write(work, f"{ITEMS}-0", first)
-        pairs = float(history.customers) * history.items
-        losses: list[float] = []
+                arrays.create(work, side.file(turn), (side.rows, parameters.factors), np.float32)
+        done, steps = self._start(work, customers, items, kept)
+        pairs = float(rows) * columns
         progress = Counter("als iteration", parameters.iterations)
-        for iteration in range(parameters.iterations):
+        for iteration in range(done, parameters.iterations):
             turn = iteration % 2
-            before = _half(spark, customers, items, turn, turn, parameters, work, measure=True)
-            losses.append(_checked(before / pairs))
-            _half(spark, items, customers, turn, 1 - turn, parameters, work)
-            progress.show(iteration + 1, f"loss {losses[-1]:.6f}")
+            loss = half(spark, fit, customers, items, turn, turn)
+            if iteration > 0:
+                steps[iteration] = {"loss": loss / pairs}
+            half(spark, fit, items, customers, turn, 1 - turn)
+            progress.show(iteration + 1, f"loss {steps[max(steps)]['loss']:.6f}" if steps else "")
+            if kept and self._is_due(iteration + 1):
+                files = {
+                    side.name: work / f"{side.file(1 - turn)}.npy" for side in (customers, items)
+                }
+                checkpoint.save(kept, iteration + 1, steps, files)
         last = parameters.iterations % 2
-        losses.append(_checked(_loss(spark, customers, items, last, parameters, work) / pairs))
+        steps[parameters.iterations] = {"loss": loss_of(spark, fit, customers, items, last) / pairs}
         for side in (customers, items):
-            (work / f"{side.name}-{last}.npy").rename(folder / f"{side.name}.npy")
+            (work / f"{side.file(last)}.npy").rename(folder / f"{side.name}.npy")
         shutil.rmtree(work)
-        # The first loss is that of the start.
-        return [{"loss": loss} for loss in losses[1:]]
+        if kept:
+            checkpoint.clear(kept)
+        return steps
+
+    def _is_due(self, iteration: int) -> bool:
+        """Tell whether a checkpoint is due; none is needed after the last iteration."""
+        return iteration % CHECKPOINT_EVERY == 0 and iteration < self.parameters.iterations
+
+    def _start(
+        self, work: Path, customers: Side, items: Side, kept: Path | None
+    ) -> tuple[int, Steps]:
+        """Write the factors to start from, a checkpoint's or drawn ones; return iterations done."""
+        parameters = self.parameters
+        shapes = {side.name: (side.rows, parameters.factors) for side in (customers, items)}
+        state = checkpoint.load(kept, shapes) if kept else None
+        if state is None or state.iteration >= parameters.iterations:
+            first = kernel.start_factors(items.rows, parameters.factors, parameters.seed)
+            arrays.write(work, items.file(0), first)
+            return 0, {}
+        say(f"  going on after iteration {state.iteration}, from the checkpoint {kept}")
+        for side in (customers, items):
+            arrays.write(work, side.file(state.iteration % 2), state.arrays[side.name])
+        return state.iteration, state.steps
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:
         """Return the scorer over the two factor arrays."""
         return AlsScorer(arrays[CUSTOMERS], arrays[ITEMS], self.parameters)
-
-
-def _half(
-    spark: SparkSession,
-    side: Side,
-    other: Side,
-    turn: int,
-    other_turn: int,
-    parameters: AlsParameters,
-    work: Path,
-    measure: bool = False,
-) -> float:
-    """Solve one side with the other held fixed: read file `turn`, write the other file of the two.
-
-    Args:
-        spark: the session.
-        side: what is solved.
-        other: what is held fixed, in its file `other_turn`.
-        turn: which of the two files holds the side's last factors.
-        other_turn: which of the two files holds the other side's factors.
-        parameters: of the fit.
-        work: folder of confidences and factors.
-        measure: also sum up the loss of the factors that are read, while they are at hand.
-
-    Returns:
-        The loss, 0 where it is not measured.
-    """
-    regularization = parameters.regularization
-
-    def task(number: int) -> float:
-        start, stop = side.blocks.bounds(number)
-        confidence = _read_confidences(work, side, number)
-        own = arrays.read(work, f"{side.name}-{turn}")[start : min(stop, side.rows)]
-        fixed = arrays.read(work, f"{other.name}-{other_turn}")
-        solved = kernel.solve(confidence, own, fixed, regularization)
-        arrays.write_rows(work, f"{side.name}-{1 - turn}", start, solved)
-        return kernel.loss(confidence, own, fixed, regularization) if measure else 0.0
-
-    shares = run_tasks(spark, task, side.blocks.covering(side.rows))
-    return sum(shares) + _norm(work, other, other_turn, regularization) if measure else 0.0
-
-
-def _loss(
-    spark: SparkSession, side: Side, other: Side, turn: int, parameters: AlsParameters, work: Path
-) -> float:
-    """Sum up the loss over the blocks of one side."""
-    regularization = parameters.regularization
-
-    def task(number: int) -> float:
-        start, stop = side.blocks.bounds(number)
-        own = arrays.read(work, f"{side.name}-{turn}")[start : min(stop, side.rows)]
-        fixed = arrays.read(work, f"{other.name}-{turn}")
-        return kernel.loss(_read_confidences(work, side, number), own, fixed, regularization)
-
-    shares = run_tasks(spark, task, side.blocks.covering(side.rows))
-    return sum(shares) + _norm(work, other, turn, regularization)
-
-
-def _norm(work: Path, side: Side, turn: int, regularization: float) -> float:
-    """Return λ Σ|y|² of one side, which no block's share of the loss holds."""
-    factors = arrays.read(work, f"{side.name}-{turn}")
-    return regularization * float(np.einsum("if,if->", factors, factors, dtype=np.float64))
-
-
-def _checked(loss: float) -> float:
-    """Return a loss; raises ModelError where the fit has diverged."""
-    if not np.isfinite(loss):
-        raise ModelError(
-            "ALS diverged (its loss is not a number): raise regularization or lower alpha."
-        )
-    return loss
-
-
-def _write_confidences(
-    spark: SparkSession, side: Side, parameters: AlsParameters, before: int, work: Path
-) -> None:
-    """Weigh each block's events once: confidence = alpha · weight, as CSR files."""
-
-    def task(number: int) -> None:
-        block = side.blocks.read(number).take(side.rows).before(before)
-        matrix = parameters.matrix(block, before, side.width)
-        arrays.write(work, f"{side.name}-{number}-data", matrix.data * np.float32(parameters.alpha))
-        arrays.write(work, f"{side.name}-{number}-indices", matrix.indices.astype(np.int32))
-        arrays.write(work, f"{side.name}-{number}-indptr", matrix.indptr.astype(np.int32))
-
-    run_tasks(spark, task, side.blocks.covering(side.rows))
-
-
-def _read_confidences(work: Path, side: Side, number: int) -> sp.csr_matrix:
-    parts = (arrays.read(work, f"{side.name}-{number}-{p}") for p in ("data", "indices", "indptr"))
-    data, indices, indptr = parts
-    return sp.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, side.width), copy=False)
 
 
 @dataclass(frozen=True)
@@ -240,7 +157,7 @@ class AlsScorer:
         confidence = weights * np.float32(self.parameters.alpha)
         factors = np.zeros((weights.shape[0], self.item_factors.shape[1]), dtype=np.float32)
         for _ in range(FOLD_IN_ROUNDS):
-            factors = kernel.solve(
+            factors, _ = kernel.solve(
                 confidence, factors, self.item_factors, self.parameters.regularization
             )
         return factors

@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from recsys.config import Config
 from recsys.data.dataset import History
 from recsys.kernels.blocks import Block
+from recsys.models.checkpoint import Steps
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -144,11 +145,20 @@ class Recommender(ABC):
         self.parameters = parameters
 
     @abstractmethod
-    def fit(self, spark: SparkSession, history: History, folder: Path) -> list[dict[str, float]]:
+    def fit(
+        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
+    ) -> Steps:
         """Fit on a history and leave named arrays in `folder` (see `recsys.models.arrays`).
 
+        Args:
+            spark: the session.
+            history: what may be seen.
+            folder: an empty folder for the arrays.
+            kept: folder in which a long fit may keep its state; a later call with the same
+                parameters and history goes on from it.
+
         Returns:
-            Metrics of each step, such as the loss; empty where there are no steps.
+            Step → metrics, such as the loss by iteration; empty where there are no steps.
         """
 
     @abstractmethod

@@ -32,7 +32,7 @@ FORMAT = 1
 HEADER, MANIFEST = "model.json", "manifest.json"
 ITEMS, CUSTOMERS = "items.parquet", "customers.parquet"
 ROWS_A_GROUP = 65_536
-VERSIONS_OF = ("implicit", "numpy", "pyarrow", "pyspark", "scipy")
+VERSIONS_OF = ("numba", "numpy", "pyarrow", "pyspark", "scipy")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ weigh alike for light and heavy buyers. Guests' baskets count as rows of their o
 
 import shutil
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,13 +18,18 @@ from pydantic import Field
 from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
+from recsys.errors import ModelError
 from recsys.kernels import similarity as kernel
 from recsys.kernels.similarity import Similarity
 from recsys.models import arrays
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
-from recsys.session import run_tasks
+from recsys.models.checkpoint import Steps
+from recsys.session import most_tasks, run_tasks
 
 NEIGHBOURS, SIMILARITIES = "neighbours", "similarities"
+# A task holds its items' entries twice: 80 MB.
+ENTRIES_A_TASK = 5_000_000
+Floats64 = NDArray[np.float64]
 
 
 class ItemItemParameters(Hyperparameters):
@@ -38,6 +44,11 @@ class ItemItemParameters(Hyperparameters):
         2.0, ge=0, description="weight of the customer's own purchases where repeat is allowed"
     )
     shrink: float = Field(0.0, ge=0, description="pulls similarities that rest on few buyers to 0")
+    max_items: int | None = Field(
+        2000,
+        ge=1,
+        description="a customer or basket of more items counts with its newest ones only; or all",
+    )
 
 
 class ItemItem(Recommender):
@@ -47,37 +58,33 @@ class ItemItem(Recommender):
     parameters_class: ClassVar[type[Hyperparameters]] = ItemItemParameters
     parameters: ItemItemParameters
 
-    def fit(self, spark: SparkSession, history: History, folder: Path) -> list[dict[str, float]]:
-        """Multiply blocks of items with the whole matrix, one task a block."""
-        parameters = self.parameters
+    def fit(
+        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
+    ) -> Steps:
+        """Write the weighted matrix once; then each task multiplies its items with all others."""
+        parameters, items = self.parameters, history.items
         work = folder / "item_item"
         work.mkdir(parents=True)
-        row_weights, item_weights = self._write_matrix(spark, history, work)
-        blocks, items = history.item_blocks, history.items
+        cost = self._write_matrix(spark, history, work)
         for name, dtype in ((NEIGHBOURS, np.int32), (SIMILARITIES, np.float32)):
             arrays.create(folder, name, (items, parameters.neighbours), dtype)
 
-        def task(number: int) -> None:
-            matrix = _read_matrix(work, items)
-            block = blocks.read(number).take(items).before(history.before)
-            own = self._entries(parameters.matrix(block, history.before, matrix.shape[0]))
-            own.data *= row_weights[own.indices]
-            own.data *= np.repeat(item_weights[block.start :][: block.rows], np.diff(own.indptr))
+        def task(bounds: tuple[int, int]) -> None:
             found, strength = kernel.neighbours_of(
-                own,
-                matrix,
+                _read_matrix(work, items),
                 arrays.read(work, "norms"),
-                block.start,
+                *bounds,
                 parameters.similarity,
                 parameters.shrink,
                 parameters.neighbours,
             )
-            arrays.write_rows(folder, NEIGHBOURS, block.start, found)
-            arrays.write_rows(folder, SIMILARITIES, block.start, strength)
+            arrays.write_rows(folder, NEIGHBOURS, bounds[0], found)
+            arrays.write_rows(folder, SIMILARITIES, bounds[0], strength)
 
-        run_tasks(spark, task, blocks.covering(items))
+        entries = int(arrays.read(work, "indptr")[-1])
+        run_tasks(spark, task, ranges(cost, max(most_tasks(spark), entries // ENTRIES_A_TASK)))
         shutil.rmtree(work)
-        return []
+        return {}
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:
         """Return the scorer over the two neighbour arrays."""
@@ -89,19 +96,22 @@ class ItemItem(Recommender):
             matrix.data[:] = 1
         return matrix
 
-    def _write_matrix(
-        self, spark: SparkSession, history: History, work: Path
-    ) -> tuple[Floats, Floats]:
+    def _write_matrix(self, spark: SparkSession, history: History, work: Path) -> Floats64:
         """Weigh every block of rows, then join them into one mapped CSR.
 
         Returns:
-            The similarity's weights: float32 [rows] and float32 [items].
+            [items] about how long each item's neighbours will take, in any unit.
+
+        Raises:
+            ModelError: a weight is not a finite number.
         """
         parameters, items = self.parameters, history.items
         blocks = history.customer_blocks
 
-        def task(number: int) -> NDArray[np.int64]:
+        def task(number: int) -> Ints:
             block = blocks.read(number).before(history.before)
+            if parameters.max_items:
+                block = kernel.newest_items(block, parameters.max_items)
             matrix = self._entries(parameters.matrix(block, history.before, items))
             arrays.write(work, f"data-{number}", matrix.data)
             arrays.write(work, f"indices-{number}", matrix.indices.astype(np.int32))
@@ -109,11 +119,11 @@ class ItemItem(Recommender):
 
         lengths = np.concatenate(run_tasks(spark, task, blocks.numbers))
         indptr = np.concatenate(([0], np.cumsum(lengths)))
-        buyers = sum(
-            np.bincount(arrays.read(work, f"indices-{n}"), minlength=items) for n in blocks.numbers
-        )
+        buyers = np.zeros(items, dtype=np.int64)
+        for number in blocks.numbers:
+            buyers += np.bincount(arrays.read(work, f"indices-{number}"), minlength=items)
         row_weights, item_weights = kernel.row_and_item_weights(
-            parameters.similarity, lengths, np.asarray(buyers)
+            parameters.similarity, lengths, buyers
         )
         norms = np.zeros(items)
         for name, dtype in (("data", np.float32), ("indices", np.int32)):
@@ -123,12 +133,28 @@ class ItemItem(Recommender):
             columns = arrays.read(work, f"indices-{number}")
             rows = np.repeat(row_weights[start:stop], lengths[start:stop])
             data = arrays.read(work, f"data-{number}") * rows * item_weights[columns]
-            norms += np.bincount(columns, data.astype(np.float64) ** 2, minlength=items)
+            # Entry after entry, so that the sum is the same however the rows are cut into blocks.
+            np.add.at(norms, columns, data.astype(np.float64) ** 2)
             arrays.write_rows(work, "data", indptr[start], data)
             arrays.write_rows(work, "indices", indptr[start], columns)
+        if not np.isfinite(norms).all():
+            raise ModelError(
+                f"{int((~np.isfinite(norms)).sum())} items have a purchase whose weight is no "
+                "finite number: look for quantities that are NaN or infinite, then prepare again."
+            )
         arrays.write(work, "indptr", indptr)
         arrays.write(work, "norms", norms)
-        return row_weights, item_weights
+        # A buyer's basket is added up for each item in it; then all items are looked through.
+        basket = (lengths**2).sum() / max(1, lengths.sum())
+        return np.asarray(buyers * basket + items, dtype=np.float64)
+
+
+def ranges(cost: Floats64, count: int) -> list[tuple[int, int]]:
+    """Cut items into at most `count` ranges [start, stop) of about equal cost [items]."""
+    # An item that a cut falls into goes to the side that holds its centre.
+    centres = np.cumsum(cost) - cost / 2
+    cuts = np.searchsorted(centres, cost.sum() * np.arange(1, count) / count)
+    return list(pairwise(np.unique([0, *cuts, len(cost)]).tolist()))
 
 
 def _read_matrix(work: Path, items: int) -> sp.csr_matrix:

@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
+from recsys.models.checkpoint import Steps
 
 
 class PopularityParameters(Hyperparameters):
@@ -58,9 +59,11 @@ class Popularity(Recommender):
     name: ClassVar[str] = "popularity"
     parameters_class: ClassVar[type[Hyperparameters]] = PopularityParameters
 
-    def fit(self, spark: SparkSession, history: History, folder: Path) -> list[dict[str, float]]:
+    def fit(
+        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
+    ) -> Steps:
         """Learn nothing of its own: the trend is computed for every recommender."""
-        return []
+        return {}
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:
         """Return the scorer, which knows no customer."""

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recsys import scoring
-from recsys.errors import UsageError
+from recsys.errors import ModelError, UsageError
+from recsys.kernels import blocks
 from recsys.models.base import Hyperparameters
 from recsys.ranker import FOLD_IN, MODEL, POPULARITY, Ranker, Ranking
 from recsys.scoring import Plan, check_k, rank_block, read_ids
@@ -159,6 +160,33 @@ def test_searching_factors_gives_the_same_lists_as_scoring_everything(
         np.testing.assert_array_equal(found.sources, expected.sources)
 
 
+@pytest.mark.parametrize("spoilt", ["customer", "item"])
+def test_factors_that_are_no_numbers_are_refused(spoilt: str) -> None:
+    """Every comparison with them is false, so a search would pass over them in silence."""
+    dots = Dots(np.ones((2, 3), dtype=np.float32), np.ones((4, 3), dtype=np.float32))
+    (dots.customers if spoilt == "customer" else dots.item_factors)[1, 1] = np.nan
+    nothing = sp.csr_matrix((2, 4), dtype=np.float32)
+    ids = np.array([f"{n}" for n in range(4)])
+    with pytest.raises(ModelError, match=f"{spoilt} factors that are not numbers: train it again"):
+        ranker = Ranker(dots, Hyperparameters(), np.ones((1, 4), np.float32), ids, 2)
+        ranker.rank(np.arange(2), nothing, nothing, 2, ("exclude",))
+
+
+def test_a_customer_who_bought_100_000_items_is_ranked() -> None:
+    items = 100_010
+    random = np.random.default_rng(2)
+    dots = Dots(np.ones((2, 4), np.float32), random.random((items, 4), dtype=np.float32))
+    bought = sp.lil_matrix((2, items), dtype=np.float32)
+    bought[0, :100_000] = 1
+    history = bought.tocsr()
+    ids = np.array([f"{n:06d}" for n in range(items)])
+    ranker = Ranker(dots, Hyperparameters(), np.ones((1, items), np.float32), ids, 2)
+    new, own = ranker.rank(np.arange(2), history, history, 20, POLICIES)
+    assert sorted(new.items[0, :10]) == list(range(100_000, items))
+    assert (new.items[0, 10:] == -1).all()
+    assert (own.items >= 0).all()
+
+
 def test_a_customer_follows_the_trend_of_their_segment() -> None:
     trends = np.array([[1.0, 0.5], [0.25, 1.0]], dtype=np.float32)
     ranker = Ranker(
@@ -221,6 +249,7 @@ def test_chunks_of_customers_do_not_matter(
         def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
             return np.array(self.scores[rows])
 
+    monkeypatch.setattr(blocks, "FEWEST_BLOCKS", 4)
     draws = random.integers(0, [12, 20, 50], (60, 3)).tolist()
     history = history_of(tmp_path, [(r, i, d) for r, i, d in draws], 12, 20, 50)
     ids = read_ids(history.tables, "items", "item_id", 20)

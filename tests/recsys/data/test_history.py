@@ -89,3 +89,18 @@ def test_interactions_of_another_retailer_are_refused(
     lines = [Line("10", "A", 5), Line("10", "X", 5), Line("10", "Y", 6)]
     with pytest.raises(ModelError, match="knows only 33% .*trained on other data"):
         newest(spark, model, tmp_path, lines)
+
+
+def test_no_interactions_are_refused(spark: SparkSession, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="knows only 0%"):
+        newest(spark, model, tmp_path, [])
+
+
+def test_guests_alone_can_be_packed(spark: SparkSession, model: Path, tmp_path: Path) -> None:
+    lines = [Line(None, item, 8, basket=basket) for item, basket in (("A", "h"), ("B", "g"))]
+    lines += [Line(None, "new", 8, basket="a")]
+    history = newest(spark, model, tmp_path, lines).history
+    assert (history.customers, history.customer_blocks.rows, history.before) == (0, 2, 9)
+    # A basket of nothing that the model knows has no row.
+    dense = [block.matrix(block.quantities, 2).toarray() for block in history.customer_blocks]
+    assert np.concatenate(dense).tolist() == [[1, 0], [0, 1]]

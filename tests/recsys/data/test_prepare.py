@@ -157,6 +157,18 @@ def test_guests_are_rows_behind_the_customers_and_never_a_customer(case: Prepare
         assert fold.history.all_customers == history.customers
 
 
+def test_a_guests_rows_name_the_row_of_their_basket(case: Prepared) -> None:
+    history = case.dataset.test.history
+    baskets = {line.basket for line in case.lines if not line.customer and line.day < TEST_CUT}
+    rows = {basket: history.customers + n for n, basket in enumerate(sorted(baskets))}
+    for window in case.windows:
+        columns = ["customer_id", "basket_id", "guest"]
+        found = pq.read_table(case.dataset.path / window, columns=columns).to_pylist()
+        for row in found:
+            guest = row["customer_id"] is None and window != "test"
+            assert row["guest"] == (rows[row["basket_id"]] if guest else None)
+
+
 def test_truth_is_what_customers_known_at_the_cut_bought_in_the_window(case: Prepared) -> None:
     customers, items = ids(case.dataset, "customers"), ids(case.dataset, "items")
     for fold in folds(case.dataset).values():
@@ -360,7 +372,7 @@ def test_loading_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"format": FORMAT, "digest": "x"}))
     with pytest.raises(DataError, match="is not a dataset"):
         load_dataset(tmp_path)
-    for other in (1, 99):
+    for other in (FORMAT - 1, 99):
         (tmp_path / "dataset.json").write_text(json.dumps({"format": other}))
         with pytest.raises(DataError, match="another format: run prepare again"):
             load_dataset(tmp_path)

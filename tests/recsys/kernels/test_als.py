@@ -5,8 +5,10 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from implicit.cpu import _als
 
 from recsys.kernels import als as kernel
+from recsys.kernels import als_rows
 from tests.oracles import als as oracle
 
 REGULARIZATION = 0.7
@@ -23,11 +25,11 @@ def drawn(
 
 
 def whole_loss(confidence: sp.csr_matrix, own: kernel.Floats, other: kernel.Floats) -> float:
-    share = kernel.loss(confidence, own, other, REGULARIZATION)
+    _, share = kernel.solve(confidence, own, other, REGULARIZATION, steps=0)
     return share + REGULARIZATION * float((other.astype(np.float64) ** 2).sum())
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
 def test_loss_equals_the_dense_formula(seed: int) -> None:
     confidence, own, other = drawn(seed)
@@ -40,35 +42,68 @@ def test_loss_equals_the_dense_formula(seed: int) -> None:
 def test_the_blocks_losses_add_up_to_the_whole() -> None:
     confidence, own, other = drawn(3)
     parts = [
-        kernel.loss(confidence[a:b], own[a:b], other, REGULARIZATION)
+        kernel.solve(confidence[a:b], own[a:b], other, REGULARIZATION)[1]
         for a, b in ((0, 2), (2, 3), (3, 9))
     ]
-    whole = kernel.loss(confidence, own, other, REGULARIZATION)
+    _, whole = kernel.solve(confidence, own, other, REGULARIZATION)
     assert sum(parts) == pytest.approx(whole, rel=1e-5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000))
 def test_a_solve_lowers_the_loss(seed: int) -> None:
     confidence, own, other = drawn(seed)
-    solved = kernel.solve(confidence, own, other, REGULARIZATION)
+    solved, _ = kernel.solve(confidence, own, other, REGULARIZATION)
     assert whole_loss(confidence, solved, other) < whole_loss(confidence, own, other)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000))
 def test_many_solves_converge_to_the_exact_ridge_solution(seed: int) -> None:
     confidence, own, other = drawn(seed)
     for _ in range(20):
-        own = kernel.solve(confidence, own, other, REGULARIZATION)
+        own, _ = kernel.solve(confidence, own, other, REGULARIZATION)
     expected = oracle.ridge(confidence.toarray().astype(float), other.astype(float), REGULARIZATION)
     np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("gathered", [0, 2, 100])
+def test_agrees_with_implicit(gathered: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a row's vectors are gathered or not."""
+    monkeypatch.setattr(als_rows, "GATHERED", gathered)
+    # The compiled loop holds the number it was compiled with.
+    monkeypatch.setattr(als_rows, "solve_rows", als_rows.solve_rows.py_func)
+    confidence, own, other = drawn(11, rows=30, columns=20, factors=5)
+    expected = own.copy()
+    _als.least_squares_cg(
+        confidence, expected, other, REGULARIZATION, num_threads=1, cg_steps=kernel.CG_STEPS
+    )
+    found, _ = kernel.solve(confidence, own, other, REGULARIZATION)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_long_rows_agree_with_implicit() -> None:
+    confidence, own, other = drawn(12, rows=4, columns=3 * als_rows.GATHERED, factors=8)
+    expected = own.copy()
+    _als.least_squares_cg(
+        confidence, expected, other, REGULARIZATION, num_threads=1, cg_steps=kernel.CG_STEPS
+    )
+    found, _ = kernel.solve(confidence, own, other, REGULARIZATION)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_row_does_not_depend_on_its_neighbours() -> None:
+    confidence, own, other = drawn(13, rows=20, columns=30, factors=6)
+    whole, _ = kernel.solve(confidence, own, other, REGULARIZATION)
+    for row in range(20):
+        alone, _ = kernel.solve(confidence[row], own[row : row + 1], other, REGULARIZATION)
+        assert np.array_equal(alone[0], whole[row])
 
 
 def test_a_row_without_entries_has_zero_factors() -> None:
     confidence, own, other = drawn(5)
     empty = sp.csr_matrix(confidence.shape, dtype=np.float32)
-    solved = kernel.solve(empty, own, other, REGULARIZATION)
+    solved, _ = kernel.solve(empty, own, other, REGULARIZATION)
     assert solved.tolist() == np.zeros_like(own).tolist()
 
 

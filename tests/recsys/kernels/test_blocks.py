@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recsys.errors import DataError
 from recsys.kernels import blocks as module
 from recsys.kernels.blocks import Block, Blocks, block_file, block_size, pack
+from recsys.kernels.events import order_events
 
 Line = tuple[int, int, int, float, float]
 Key = tuple[int, int, int]
@@ -196,6 +197,25 @@ def test_the_description_round_trips() -> None:
     assert Blocks.from_json("somewhere", blocks.to_json()) == blocks
 
 
+@settings(max_examples=50, deadline=None)
+@given(LINES.filter(bool), st.booleans())
+def test_events_are_ordered_as_tuples_are_also_where_no_int64_could_hold_the_key(
+    lines: list[Line], huge: bool
+) -> None:
+    # Far apart, so that row, column and day together take more than 64 bits.
+    factor = 2**29 if huge else 1
+    far = [
+        (row * factor, column * factor, day * factor, *rest) for row, column, day, *rest in lines
+    ]
+    columns = [np.array(values) for values in zip(*far, strict=True)]
+    row, column, day = (values.astype(np.int64) for values in columns[:3])
+    order, starts = order_events(row, column, day, columns[3:])
+    ordered = [far[place] for place in order]
+    assert ordered == sorted(far)
+    events = [line[:3] for line in ordered]
+    assert starts.tolist() == [n for n, event in enumerate(events) if event not in events[:n]]
+
+
 def test_block_size_has_at_least_the_fewest_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FEWEST_BLOCKS", 4)
     monkeypatch.setattr(module, "EVENTS_A_BLOCK", 100)
@@ -204,3 +224,12 @@ def test_block_size_has_at_least_the_fewest_blocks(monkeypatch: pytest.MonkeyPat
     assert block_size(rows=80, events=401) == 16
     assert block_size(rows=3, events=0) == 1
     assert block_size(rows=0, events=0) == 1
+
+
+def test_block_size_grows_with_very_many_rows_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEWEST_BLOCKS", 4)
+    monkeypatch.setattr(module, "MOST_BLOCKS", 50)
+    # A few customers among a crowd of guests would cut these into as many blocks.
+    assert block_size(rows=8, events=10, behind=92) == 2
+    assert block_size(rows=8, events=10, behind=993) == 21
+    assert block_size(rows=1, events=10, behind=0) == 1

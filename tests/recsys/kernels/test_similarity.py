@@ -1,5 +1,6 @@
 """Item-item similarities against dense formulas."""
 
+import resource
 from typing import get_args
 
 import numpy as np
@@ -10,30 +11,42 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recsys.kernels import similarity as kernel
+from recsys.kernels.blocks import Block
 from recsys.kernels.similarity import Similarity
 from tests.oracles import similarities as oracle
 
 NAMES = get_args(Similarity)
+Matrix = NDArray[np.float64]
 
 
-def random_matrix(seed: int, rows: int = 14, items: int = 8) -> NDArray[np.float64]:
+@pytest.fixture(autouse=True, scope="module")
+def compiled() -> None:
+    """Compile first: Hypothesis takes a slow first example for a failure."""
+    neighbours(np.ones((1, 2)), "cosine", 0, 1)
+
+
+def random_matrix(seed: int, rows: int = 14, items: int = 8) -> Matrix:
     """Weighted entries; some rows and maybe items stay empty."""
     random = np.random.default_rng(seed)
     return random.integers(1, 9, (rows, items)) / 4 * (random.random((rows, items)) < 0.3)
 
 
-def neighbours(
-    dense: NDArray[np.float64], name: Similarity, shrink: float, count: int, start: int = 0
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Weigh as a fit does, then ask the kernel for the items from `start` on."""
+def weigh(dense: Matrix, name: Similarity) -> tuple[sp.csr_matrix, Matrix]:
+    """Weigh as a fit does; also return the items' squared lengths."""
     raw = dense if name == "cosine" else (dense > 0).astype(float)
     rows, items = kernel.row_and_item_weights(
         name, (dense > 0).sum(axis=1), (dense > 0).sum(axis=0)
     )
     weighted = sp.csr_matrix((raw * rows[:, None] * items).astype(np.float32))
-    norms = np.asarray(weighted.multiply(weighted).sum(axis=0), dtype=np.float64).ravel()
-    block = sp.csr_matrix(weighted[:, start:].T)
-    return kernel.neighbours_of(block, weighted, norms, start, name, shrink, count)
+    return weighted, np.asarray(weighted.multiply(weighted).sum(axis=0), dtype=float).ravel()
+
+
+def neighbours(
+    dense: Matrix, name: Similarity, shrink: float, count: int, start: int = 0
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Ask the kernel for the items from `start` on."""
+    weighted, norms = weigh(dense, name)
+    return kernel.neighbours_of(weighted, norms, start, dense.shape[1], name, shrink, count)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,13 +100,73 @@ def test_lift_does_not_count_rows_without_items() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 9))
+def test_many_ties_are_ordered_as_the_formula_orders_them(seed: int, count: int) -> None:
+    # Shared buyers over all buyers, in whole numbers: equal values are equal to the last bit.
+    dense = (random_matrix(seed, rows=5) > 0).astype(float)
+    expected = oracle.similarity(dense, "jaccard", 0)
+    found, _ = neighbours(dense, "jaccard", 0, count)
+    for item, others in enumerate(found):
+        assert others[others >= 0].tolist() == oracle.strongest(expected, item, count)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_chunks_do_not_matter(name: Similarity, monkeypatch: pytest.MonkeyPatch) -> None:
-    dense = random_matrix(11)
-    whole = neighbours(dense, name, 1, 5)
-    monkeypatch.setattr(kernel, "CELLS_A_CHUNK", 2 * dense.shape[1])
-    for one, other in zip(whole, neighbours(dense, name, 1, 5), strict=True):
-        np.testing.assert_array_equal(one, other)
+@pytest.mark.parametrize("size", [1, 2, 7, 29])
+def test_ranges_of_items_do_not_matter(name: Similarity, size: int) -> None:
+    dense = random_matrix(11, rows=60, items=30)
+    weighted, norms = weigh(dense, name)
+    whole = kernel.neighbours_of(weighted, norms, 0, 30, name, 1, 5)
+    parts = [
+        kernel.neighbours_of(weighted, norms, start, min(30, start + size), name, 1, 5)
+        for start in range(0, 30, size)
+    ]
+    for one, pieces in zip(whole, zip(*parts, strict=True), strict=True):
+        assert one.tobytes() == np.concatenate(pieces).tobytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_customer_only(name: Similarity) -> None:
+    found, strength = neighbours(np.array([[1.0, 0, 2, 4]]), name, 0, 9)
+    assert found[:, :3].tolist() == [[2, 3, -1], [-1, -1, -1], [0, 3, -1], [0, 2, -1]]
+    assert (found[:, 3:] == -1).all()
+    assert np.isfinite(strength).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_item_without_buyers_has_no_neighbours_and_is_none(name: Similarity) -> None:
+    dense = random_matrix(2, rows=40)
+    dense[:, 3] = 0
+    found, strength = neighbours(dense, name, 0, 8)
+    assert (found[3] == -1).all()
+    assert 3 not in found
+    assert np.isfinite(strength).all()
+
+
+def test_a_heavy_row_takes_little_memory() -> None:
+    # All pairs of its items at once would take 1.6 GB as float32.
+    items, before = 20_000, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    matrix = sp.csr_matrix(np.ones((1, items), dtype=np.float32))
+    found, _ = kernel.neighbours_of(matrix, np.ones(items), 0, items, "cosine", 0, 2)
+    assert found[[0, 1, 2, -1]].tolist() == [[1, 2], [0, 2], [0, 1], [0, 1]]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def block_of(rows: list[list[tuple[int, int]]]) -> Block:
+    """Pack (item, day) events of each row."""
+    events = [event for row in rows for event in sorted(row)]
+    columns, days = (np.array(values, dtype=np.int32) for values in zip(*events, strict=True))
+    ones = np.ones(len(events), dtype=np.float32)
+    return Block(0, np.cumsum([0, *map(len, rows)]), columns, days, ones, ones)
+
+
+def test_a_heavy_row_keeps_its_newest_items_with_all_their_events() -> None:
+    # Last met: item 4 on day 9, item 0 on day 7, items 1 and 2 on day 5, item 3 on day 1.
+    heavy = [(0, 1), (0, 7), (1, 5), (2, 5), (3, 1), (4, 2), (4, 9)]
+    light = [(3, 1), (3, 2), (3, 3), (3, 4)]
+    for most, items in ((5, [0, 0, 1, 2, 3, 4, 4]), (3, [0, 0, 1, 4, 4]), (1, [4, 4])):
+        kept = kernel.newest_items(block_of([light, heavy]), most)
+        assert kept.indptr.tolist() == [0, 4, 4 + len(items)]
+        assert kept.columns.tolist() == [3, 3, 3, 3, *items]
 
 
 def test_nothing_bought_gives_no_neighbours() -> None:

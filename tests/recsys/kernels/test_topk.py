@@ -89,21 +89,32 @@ def searches(draw: st.DrawFn) -> tuple[NDArray[np.float32], NDArray[np.float32],
 
 
 @settings(max_examples=300, deadline=None)
-@given(searches(), st.integers(1, 12), st.sampled_from([1, 2, 7, 256]), st.randoms())
+@given(
+    searches(),
+    st.integers(1, 12),
+    st.sampled_from([1, 2, 7, 256]),
+    st.sampled_from([None, 0.0, 0.5, 1.0]),
+    st.randoms(),
+)
 def test_pruning_equals_scoring_everything(
     search: tuple[NDArray[np.float32], NDArray[np.float32], sp.csr_matrix],
     k: int,
     first_block: int,
+    allowed_share: float | None,
     shuffle: Random,
 ) -> None:
     vectors, factors, seen = search
     tie_order = np.array(shuffle.sample(range(len(factors)), len(factors)))
     scores = vectors @ factors.T
     scores[seen.toarray() > 0] = NOTHING
+    allowed = None
+    if allowed_share is not None:
+        allowed = np.array([shuffle.random() < allowed_share for _ in factors])
+        scores[:, ~allowed] = NOTHING
     expected = top_k(scores, k, tie_order)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(topk, "FIRST_BLOCK", first_block)
-        found = pruned_top_k(vectors, Catalogue.of(factors), seen, k, tie_order)
+        found = pruned_top_k(vectors, Catalogue.of(factors, allowed), seen, k, tie_order)
     np.testing.assert_array_equal(found[0], expected[0])
     np.testing.assert_array_equal(found[1], expected[1])
 

@@ -1,17 +1,21 @@
 """Item-item from packed history to scores, against dense formulas."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
+from recsys.errors import ModelError
+from recsys.kernels.blocks import Blocks, pack
 from recsys.kernels.similarity import Similarity
-from recsys.models import arrays
+from recsys.models import arrays, item_item
 from recsys.models.item_item import (
     ItemItem,
     ItemItemParameters,
@@ -19,7 +23,7 @@ from recsys.models.item_item import (
     similarity_matrix,
 )
 from tests.oracles import similarities as oracle
-from tests.recsys.builders import Event, history_of
+from tests.recsys.builders import Event, history_of, pack_events
 
 CUSTOMERS, GUESTS, ITEMS, CUT, HALF_LIFE = 12, 5, 9, 60, 30.0
 
@@ -72,6 +76,60 @@ def test_a_guests_basket_makes_neighbours(spark: SparkSession, tmp_path: Path) -
     (tmp_path / "fitted").mkdir()
     ItemItem(ItemItemParameters(neighbours=1, shrink=0)).fit(spark, history, tmp_path / "fitted")
     assert arrays.read(tmp_path / "fitted", "neighbours").tolist() == [[-1], [-1], [3], [2]]
+
+
+@pytest.mark.parametrize("name", ["cosine", "bm25"])
+def test_blocks_of_customers_and_ranges_of_items_do_not_matter(
+    spark: SparkSession,
+    history: History,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: Similarity,
+) -> None:
+    fitted = set()
+    for blocks, tasks in ((1, 1), (2, 4), (4, 2), (17, 9)):
+        size = -(-(CUSTOMERS + GUESTS) // blocks)
+        folder = tmp_path / str(blocks)
+        packed = pack_events(folder / "blocks", drawn_events(), CUSTOMERS + GUESTS, size)
+        monkeypatch.setattr(item_item, "most_tasks", lambda _, tasks=tasks: tasks)
+        parameters = ItemItemParameters(similarity=name, neighbours=4, half_life_days=HALF_LIFE)
+        ItemItem(parameters).fit(spark, replace(history, customer_blocks=packed), folder)
+        fitted.add(tuple(array.tobytes() for _, array in sorted(arrays.read_all(folder).items())))
+    assert len(fitted) == 1
+
+
+def test_a_heavy_customer_counts_with_the_newest_items(spark: SparkSession, tmp_path: Path) -> None:
+    items = 3_000
+    heavy = [(0, item, item % 50) for item in range(items)]
+    history = history_of(tmp_path / "history", [*heavy, (1, 0, 1), (1, 1, 1)], 2, items, CUT)
+    for most, expected in ((60, range(49, items, 50)), (None, range(items))):
+        folder = tmp_path / str(most)
+        folder.mkdir()
+        parameters = ItemItemParameters(similarity="jaccard", neighbours=2, max_items=most)
+        ItemItem(parameters).fit(spark, history, folder)
+        found = arrays.read(folder, "neighbours")
+        # The two items of the light customer are neighbours of each other in any case.
+        assert sorted({0, 1} | set(expected)) == np.flatnonzero(found[:, 0] >= 0).tolist()
+
+
+def test_quantities_that_are_no_numbers_are_refused(spark: SparkSession, tmp_path: Path) -> None:
+    history = history_of(tmp_path / "history", [(0, 0, 1), (0, 1, 1)], 1, 2, CUT)
+    packed = tmp_path / "blocks"
+    packed.mkdir()
+    lines = {"row": [0, 0], "column": [0, 1], "day": [1, 1]}
+    amounts = {"quantity": [1.0, np.nan], "revenue": [1.0, 1.0]}
+    events = pack(str(packed), 0, 0, 1, pa.table(lines | amounts))
+    history = replace(history, customer_blocks=Blocks(str(packed), 1, 1, (events,)))
+    parameters = ItemItemParameters(similarity="cosine", quantity_power=1)
+    with pytest.raises(ModelError, match="1 items have a purchase whose weight is no finite"):
+        ItemItem(parameters).fit(spark, history, tmp_path)
+
+
+def test_ranges_share_the_cost_and_cover_every_item_once() -> None:
+    assert item_item.ranges(np.ones(10), 3) == [(0, 3), (3, 7), (7, 10)]
+    assert item_item.ranges(np.array([90.0, 1, 1, 1, 1]), 4) == [(0, 1), (1, 5)]
+    assert item_item.ranges(np.ones(2), 8) == [(0, 1), (1, 2)]
+    assert item_item.ranges(np.zeros(0), 3) == []
 
 
 SIMILARITY = similarity_matrix(

@@ -1,0 +1,1 @@
+"""What is timed: one module a library, each started as a process of its own."""
