@@ -1,5 +1,6 @@
 """The one place that builds a SparkSession and hands work to its tasks."""
 
+import gc
 import logging
 import os
 import shutil
@@ -88,7 +89,27 @@ def run_tasks(spark: SparkSession, task: Callable[[T], R], inputs: Sequence[T]) 
     if not inputs:
         return []
     slices = min(len(inputs), most_tasks(spark))
-    return spark.sparkContext.parallelize(inputs, slices).map(task).collect()
+
+    def run(value: T) -> R:
+        result = task(value)
+        _spare_imports()
+        return result
+
+    return spark.sparkContext.parallelize(inputs, slices).map(run).collect()
+
+
+_spared = 0
+
+
+def _spare_imports() -> None:
+    """Keep the garbage collector from looking through all that a worker has imported.
+
+    PySpark collects after every task, which takes longer than many a task does.
+    """
+    global _spared
+    if len(sys.modules) != _spared:
+        _spared = len(sys.modules)
+        gc.freeze()
 
 
 def most_tasks(spark: SparkSession) -> int:
