@@ -7,7 +7,6 @@ has a customer id and nothing is returned, so that every library gets the same p
   python -m benchmarks.data --size small
 """
 
-import argparse
 import json
 import os
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
+from benchmarks import command
 from recsys import columns as c
 from recsys.data.dataset import Dataset, load_dataset
 from recsys.data.market import Market, make_market
@@ -58,11 +58,7 @@ SIZES = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw and prepare what is not there yet."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("data", __doc__)
     parser.add_argument("--size", choices=SIZES, default="small", help="default: small")
     parser.add_argument("--cache", default=".bench", help="folder of the data; default: .bench")
     options = parser.parse_args(arguments)

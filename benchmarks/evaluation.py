@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
+from benchmarks import command
 from recsys.data.dataset import Fold, History
 from recsys.evaluation import evaluate
 from recsys.hit_table import KS, QUESTIONS
@@ -146,11 +147,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evaluation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("evaluation", __doc__)
     for name, value in (
         ("customers", 138_000),
         ("items", 27_000),

@@ -14,6 +14,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmarks import command
 from benchmarks.report import ALONE, BLUE, OURS, TITLES, runs_of, table
 from recsys.progress import say
 
@@ -65,11 +66,7 @@ def picture(found: Points) -> Figure:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.growth",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("growth", __doc__)
     parser.add_argument("reports", nargs="+", help="JSON files that benchmarks.speed wrote")
     parser.add_argument("--output", default="growth.png", help="picture; default: growth.png")
     return parser

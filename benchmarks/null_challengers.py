@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks import command
 from recsys import comparison, hit_table
 from recsys.comparison import Difference
 from recsys.data.dataset import Dataset, load_dataset
@@ -200,11 +201,7 @@ def _share(outcomes: Sequence[bool]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.null_challengers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("null_challengers", __doc__)
     parser.add_argument("--dataset", type=Path, required=True, help="with a popularity and ALS run")
     for name, value in (("challengers", 1000), ("family", 5), ("planted", 300), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")

@@ -15,7 +15,6 @@ Takes about a minute, the first time another to fetch packages and to compile ra
 to stderr.
 """
 
-import argparse
 import json
 import re
 import shutil
@@ -32,6 +31,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks import command
 from benchmarks.libraries import EVERYBODY, KS, Case
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.ranking import per_customer, per_customer_revenue
@@ -360,7 +360,7 @@ def _number(value: float) -> str:
 
 def main() -> None:
     """Draw, ask every library, and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__)
+    parser = command.parser("parity", __doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--customers", type=int, default=500)
     parser.add_argument("--items", type=int, default=200)

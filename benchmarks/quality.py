@@ -24,10 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 from implicit.als import AlternatingLeastSquares
-from pyspark.ml.recommendation import ALS
 from pyspark.sql import DataFrame, SparkSession
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from benchmarks import command
+from benchmarks.contenders.mllib import implicit_als
 from recsys.comparison import Difference, paired_differences, paired_rows
 from recsys.data.dataset import Dataset, Fold, History, load_dataset
 from recsys.errors import RecsysError
@@ -218,18 +219,10 @@ def fit_implicit(spark: SparkSession, history: History, setting: Setting, folder
 def fit_mllib(spark: SparkSession, history: History, setting: Setting, folder: Path) -> None:
     """Fit MLlib's ALS; rows that it leaves out get zeros."""
     days = purchase_days(history).tocoo()
-    table = pa.table({"customer": days.row, "item": days.col, "days": days.data})
+    table = pa.table({"customer": days.row, "item": days.col, "count": days.data})
     pq.write_table(table, folder / "days.parquet")
-    model = ALS(
-        rank=setting.factors,
-        regParam=setting.regularization,
-        alpha=setting.alpha,
-        maxIter=ITERATIONS,
-        seed=SEED,
-        implicitPrefs=True,
-        userCol="customer",
-        itemCol="item",
-        ratingCol="days",
+    model = implicit_als(
+        setting.factors, ITERATIONS, SEED, setting.regularization, setting.alpha
     ).fit(spark.read.parquet(str(folder / "days.parquet")))
     sides = (
         (CUSTOMERS, model.userFactors, history.customers),
@@ -311,11 +304,7 @@ def _cells(result: Found) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.quality",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("quality", __doc__)
     parser.add_argument("--dataset", required=True, help="folder that `prepare` wrote")
     parser.add_argument("--output", default="out/bench", help="folder; default: out/bench")
     return parser

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, memory, report
+from benchmarks import command, data, memory, report
 from benchmarks.contenders.child import MARGIN, RESULT, Job
 from benchmarks.report import Run
 from recsys.data.dataset import Dataset, load_dataset, window_names
@@ -334,11 +334,7 @@ def _chosen(text: str, known: tuple[str, ...], name: str) -> tuple[str, ...]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command.parser("speed", __doc__)
     about = ", ".join(
         f"{name}: {size.interactions:,} interactions of {size.customers:,} customers and "
         f"{size.items:,} items"

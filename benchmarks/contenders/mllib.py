@@ -20,7 +20,7 @@ def als(job: Job, clock: Clock) -> None:
         pairs = _purchases(spark, job).groupBy("customer", "item").count().persist()
         pairs.count()
     with clock.phase("fit"):
-        model = _als(job.factors, job.iterations, job.seed).fit(pairs)
+        model = implicit_als(job.factors, job.iterations, job.seed).fit(pairs)
     with clock.phase("save"):
         model.write().save(f"{job.work}/model")
 
@@ -50,10 +50,15 @@ def score_with_bought(job: Job, clock: Clock) -> None:
         found.write.parquet(f"{job.work}/recommendations")
 
 
-def _als(factors: int, iterations: int, seed: int) -> ALS:
+def implicit_als(
+    factors: int, iterations: int, seed: int, regularization: float = 0.1, alpha: float = 1.0
+) -> ALS:
+    """Return MLlib's ALS for columns customer, item, count; the defaults are MLlib's own."""
     return ALS(
         rank=factors,
         maxIter=iterations,
+        regParam=regularization,
+        alpha=alpha,
         implicitPrefs=True,
         userCol="customer",
         itemCol="item",
@@ -107,7 +112,7 @@ def _session(clock: Clock) -> SparkSession:
         (F.col("id") % 200).cast("int").alias("customer"),
         (F.col("id") % 37).cast("int").alias("item"),
     )
-    model = _als(4, 2, 1).fit(pairs.groupBy("customer", "item").count())
+    model = implicit_als(4, 2, 1).fit(pairs.groupBy("customer", "item").count())
     model.recommendForAllUsers(5).count()
     blas = spark._jvm.dev.ludovic.netlib.blas.BLAS  # type: ignore[union-attr]
     clock.facts["blas"] = blas.getInstance().getClass().getSimpleName()

@@ -67,23 +67,12 @@ def test_many_solves_converge_to_the_exact_ridge_solution(seed: int) -> None:
     np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("gathered", [0, 2, 100])
-def test_agrees_with_implicit(gathered: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether a row's vectors are gathered or not."""
-    monkeypatch.setattr(als_rows, "GATHERED", gathered)
-    # The compiled loop holds the number it was compiled with.
-    monkeypatch.setattr(als_rows, "solve_rows", als_rows.solve_rows.py_func)
-    confidence, own, other = drawn(11, rows=30, columns=20, factors=5)
-    expected = own.copy()
-    _als.least_squares_cg(
-        confidence, expected, other, REGULARIZATION, num_threads=1, cg_steps=kernel.CG_STEPS
-    )
-    found, _ = kernel.solve(confidence, own, other, REGULARIZATION)
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
-
-
-def test_long_rows_agree_with_implicit() -> None:
-    confidence, own, other = drawn(12, rows=4, columns=3 * als_rows.GATHERED, factors=8)
+@pytest.mark.parametrize("columns", [20, als_rows.GATHERED, 3 * als_rows.GATHERED])
+def test_agrees_with_implicit(columns: int) -> None:
+    """Rows of few entries, whose vectors are gathered, and rows of too many for that."""
+    confidence, own, other = drawn(11, rows=6, columns=columns, factors=5)
+    gathered = np.diff(confidence.indptr) <= als_rows.GATHERED
+    assert gathered.all() == (columns <= 2 * als_rows.GATHERED)
     expected = own.copy()
     _als.least_squares_cg(
         confidence, expected, other, REGULARIZATION, num_threads=1, cg_steps=kernel.CG_STEPS
