@@ -114,7 +114,7 @@ def _session() -> SparkSession:
 
 def _warm(number: int) -> int:
     """Import in a worker what all tasks use."""
-    kernels = ("recsys.kernels.als_rows", "recsys.kernels.similarity")
+    kernels = ("recsys.kernels.als_rows", "recsys.kernels.similarity_rows")
     for module in ("recsys.batch", "recsys.data.packing", *kernels):
         importlib.import_module(module)
     return number

@@ -1,16 +1,15 @@
-"""The compiled half of `recsys.kernels.als`; apart, because importing Numba takes a second."""
+"""The compiled loops of `recsys.kernels.als`."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from recsys.kernels.compiled import fast
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Float = np.float32 | float
-F = TypeVar("F", bound=Callable[..., Any])
 
 # Vectors gathered for a row: half a megabyte at 64 factors, well inside a core's cache.
 GATHERED = 2048
@@ -18,15 +17,7 @@ GATHERED = 2048
 SETTLED = 1e-20
 
 
-def compiled(function: F) -> F:
-    """Compile a function at its first call, or load what was compiled on this machine before."""
-    # Sums may be vectorised; what is not a number stays so, for the caller to notice.
-    fast = {"reassoc", "contract", "arcp", "nsz"}
-    made: Any = numba.njit(cache=True, error_model="numpy", fastmath=fast)(function)
-    return cast(F, made)
-
-
-@compiled
+@fast
 def solve_rows(
     indptr: NDArray[Any],
     indices: NDArray[Any],
@@ -92,7 +83,7 @@ def solve_rows(
     return loss
 
 
-@compiled
+@fast
 def gather(vectors: Floats, places: Ints, to: Floats) -> None:
     """Copy vectors [:, factors] at some places to the first rows of another array."""
     for entry in range(len(places)):
@@ -101,7 +92,7 @@ def gather(vectors: Floats, places: Ints, to: Floats) -> None:
             to[entry, place] = vector[place]
 
 
-@compiled
+@fast
 def add_targets(vectors: Floats, places: Ints, confidences: Floats, x: Floats, to: Floats) -> Float:
     """Add Σ (c - (c - 1) x·y) y, and return Σ c (1 - x·y)² - (x·y)², over one row's entries."""
     loss: Float = 0.0
@@ -117,7 +108,7 @@ def add_targets(vectors: Floats, places: Ints, confidences: Floats, x: Floats, t
     return loss
 
 
-@compiled
+@fast
 def add_products(vectors: Floats, places: Ints, confidences: Floats, x: Floats, to: Floats) -> None:
     """Add Σ (c - 1) (x·y) y over one row's entries."""
     for entry in range(len(places)):
@@ -130,14 +121,14 @@ def add_products(vectors: Floats, places: Ints, confidences: Floats, x: Floats, 
             to[place] += weight * y[place]
 
 
-@compiled
+@fast
 def multiply(matrix: Floats, vector: Floats, to: Floats) -> None:
     """Write matrix · vector."""
     for row in range(len(to)):
         to[row] = dot(matrix[row], vector)
 
 
-@compiled
+@fast
 def dot(a: Floats, b: Floats) -> Float:
     """Return a·b."""
     total = np.float32(0)
@@ -146,7 +137,7 @@ def dot(a: Floats, b: Floats) -> Float:
     return total
 
 
-@compiled
+@fast
 def scale(vector: Floats, factor: Float) -> None:
     """Multiply in place."""
     for place in range(len(vector)):

@@ -12,9 +12,7 @@ bm25     cosine of R with BM25 weights (Robertson & Zaragoza 2009, k1 = 1.2, b =
 All of them are c_ij / (f_i f_j + g_i + g_j - o c_ij + shrink), which is what the kernel computes.
 """
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -97,12 +95,14 @@ def neighbours_of(
         items int32 [stop - start, count], strongest first, -1 where there are fewer, and their
         similarities float32, 0 there. Ties go to the lower index.
     """
+    from recsys.kernels import similarity_rows
+
     found = np.full((stop - start, count), -1, dtype=np.int32)
     strength = np.zeros((stop - start, count), dtype=np.float32)
     # A row that is empty so far belongs to a customer of a later window: it must not count.
     filled = int((np.diff(matrix.indptr) > 0).sum())
     own = matrix[:, start:stop].tocsc()
-    _compiled()(
+    similarity_rows.find_strongest(
         *(own.indptr, own.indices, own.data),
         *(matrix.indptr, matrix.indices, matrix.data),
         *_denominator(similarity, norms, filled),
@@ -125,82 +125,3 @@ def _denominator(
     if similarity == "lift":
         return norms / np.sqrt(max(rows, 1)), nothing, 0.0
     return np.sqrt(norms), nothing, 0.0
-
-
-@cache
-def _compiled() -> Callable[..., None]:
-    """Compile the kernel, or load what an earlier process on this machine compiled."""
-    # Importing Numba takes a second, which only a task of a fit should spend.
-    import numba
-
-    # NumPy's error model: 0 / 0, where an item has no buyer, is NaN and no neighbour.
-    compiled: Callable[..., None] = numba.njit(cache=True, error_model="numpy")(_strongest)
-    return compiled
-
-
-def _strongest(
-    own_indptr: NDArray[Any],
-    own_rows: NDArray[Any],
-    own_data: NDArray[np.float32],
-    indptr: NDArray[Any],
-    columns: NDArray[Any],
-    data: NDArray[np.float32],
-    factors: NDArray[np.float64],
-    summands: NDArray[np.float64],
-    overlap: float,
-    shrink: float,
-    start: int,
-    found: NDArray[np.int32],
-    strength: NDArray[np.float32],
-) -> None:
-    """Multiply item by item into one dense row (Gustavson 1978) and keep its strongest cells.
-
-    Args:
-        own_indptr: with `own_rows` and `own_data` the asked columns of R as CSC [rows, asked].
-        own_rows: see `own_indptr`.
-        own_data: see `own_indptr`.
-        indptr: with `columns` and `data` the whole of R as CSR [rows, items].
-        columns: see `indptr`.
-        data: see `indptr`.
-        factors: [items], f of the module's common formula.
-        summands: [items], its g.
-        overlap: its o.
-        shrink: its shrink.
-        start: index of the first item asked for.
-        found: [asked, count], filled with -1; becomes the neighbours.
-        strength: [asked, count], filled with 0; becomes their similarities.
-    """
-    items, count = len(factors), found.shape[1]
-    products = np.zeros(items, dtype=np.float32)
-    values = np.zeros(items, dtype=np.float32)
-    for asked in range(len(own_indptr) - 1):
-        for entry in range(own_indptr[asked], own_indptr[asked + 1]):
-            row, weight = own_rows[entry], own_data[entry]
-            basket = columns[indptr[row] : indptr[row + 1]]
-            values_of_row = data[indptr[row] : indptr[row + 1]]
-            for position in range(len(basket)):
-                # Unsigned: spares the test for a negative index, a tenth of the time.
-                products[np.uint32(basket[position])] += weight * values_of_row[position]
-        item = start + asked
-        products[item] = 0
-        factor, summand = factors[item], summands[item] + shrink
-        for other in range(items):
-            product = products[other]
-            values[other] = product / (
-                factor * factors[other] + summand + summands[other] - overlap * product
-            )
-        products[:] = 0
-        best, who = strength[asked], found[asked]
-        kept, weakest = 0, np.float32(0)
-        for other in range(items):
-            value = values[other]
-            # Strictly stronger: of equals, the lower index came first and stays ahead.
-            if value > weakest:
-                kept = min(kept + 1, count)
-                place = kept - 1
-                while place > 0 and best[place - 1] < value:
-                    best[place], who[place] = best[place - 1], who[place - 1]
-                    place -= 1
-                best[place], who[place] = value, other
-                if kept == count:
-                    weakest = best[count - 1]
