@@ -120,6 +120,21 @@ def most_tasks(spark: SparkSession) -> int:
     return TASKS_A_CORE * spark.sparkContext.defaultParallelism
 
 
+def even_tasks(spark: SparkSession, worth: int) -> int:
+    """Return how many tasks to cut work into that can be shared out evenly.
+
+    Args:
+        spark: the session.
+        worth: how many tasks the work is worth starting.
+
+    Returns:
+        A multiple of the cores, so that none waits for the last: one a core, or more where the
+        work is worth it, up to `most_tasks`.
+    """
+    cores = spark.sparkContext.defaultParallelism
+    return min(max(1, worth // cores) * cores, most_tasks(spark))
+
+
 def check_java() -> None:
     """Raise RecsysError, naming the cure, where Spark would not find Java."""
     home = os.environ.get("JAVA_HOME")

@@ -115,7 +115,8 @@ def _session() -> SparkSession:
 def _warm(number: int) -> int:
     """Import in a worker what all tasks use."""
     kernels = ("recsys.kernels.als_rows", "recsys.kernels.similarity_rows")
-    for module in ("recsys.batch", "recsys.data.packing", *kernels):
+    # Arrow imports pandas when it first hands an array to NumPy.
+    for module in ("pandas", "recsys.batch", "recsys.data.packing", *kernels):
         importlib.import_module(module)
     return number
 

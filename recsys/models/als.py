@@ -17,11 +17,18 @@ from pyspark.sql import SparkSession
 from recsys.data.dataset import History
 from recsys.kernels import als as kernel
 from recsys.models import arrays, checkpoint
-from recsys.models.alternation import Fit, Side, half, loss_of, write_confidences
+from recsys.models.alternation import (
+    EVENTS_WORTH_A_TASK,
+    Fit,
+    Side,
+    half,
+    loss_of,
+    write_confidences,
+)
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
 from recsys.models.checkpoint import Steps
 from recsys.progress import Counter, say
-from recsys.session import most_tasks
+from recsys.session import even_tasks
 
 CUSTOMERS, ITEMS = "customer_factors", "item_factors"
 CHECKPOINT_EVERY = 5
@@ -54,7 +61,8 @@ class Als(Recommender):
         self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
     ) -> Steps:
         """Fit; returns the loss, a pair (customer, item), after each iteration."""
-        parameters, tasks = self.parameters, most_tasks(spark)
+        parameters = self.parameters
+        tasks = even_tasks(spark, sum(history.customer_blocks.events) // EVENTS_WORTH_A_TASK)
         rows, columns = history.customers, history.items
         customers = Side.of(CUSTOMERS, history.customer_blocks, rows, columns, tasks)
         items = Side.of(ITEMS, history.item_blocks, columns, rows, tasks)

@@ -28,6 +28,8 @@ from recsys.session import run_tasks
 
 # 8 bytes an event while solving, some 60 while they are weighed.
 EVENTS_A_PART = 16_000_000
+# Solving so many takes a core about half a second, several times what starting a task takes.
+EVENTS_WORTH_A_TASK = 4_000_000
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from recsys.errors import RecsysError
-from recsys.session import SETTINGS, check_java, run_tasks, spark_session
+from recsys.session import SETTINGS, check_java, even_tasks, run_tasks, spark_session
 
 
 def test_without_java_the_message_names_the_cure(
@@ -58,3 +58,13 @@ def test_tasks_run_with_one_blas_thread_and_find_the_project(spark: SparkSession
         return os.environ.get("OPENBLAS_NUM_THREADS"), ITEM_ID
 
     assert run_tasks(spark, task, [0]) == [("1", "item_id")]
+
+
+@pytest.mark.parametrize(
+    ("worth", "tasks_a_core"), [(0, 1), (1, 1), (3, 1), (4, 2), (7, 3), (8, 4), (1000, 4)]
+)
+def test_work_is_shared_out_evenly(
+    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, worth: int, tasks_a_core: int
+) -> None:
+    monkeypatch.setattr(type(spark.sparkContext), "defaultParallelism", 2)
+    assert even_tasks(spark, worth) == 2 * tasks_a_core

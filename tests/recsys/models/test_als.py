@@ -153,7 +153,7 @@ def test_the_number_of_tasks_changes_nothing(
     many = history_of(tmp_path / "history", drawn_events(), CUSTOMERS, ITEMS, CUT)
     found = []
     for tasks in (1, 2, 4, 4):
-        monkeypatch.setattr(als_module, "most_tasks", lambda _, tasks=tasks: tasks)
+        monkeypatch.setattr(als_module, "even_tasks", lambda *_, tasks=tasks: tasks)
         sides = Side.of("customers", many.customer_blocks, CUSTOMERS, ITEMS, tasks)
         assert len(sides.parts) == tasks
         found.append(fit_bytes(spark, many, tmp_path / f"{len(found)}"))
