@@ -6,7 +6,7 @@ gradient steps a row (Takács, Pilászy & Tikk 2011).
 
 `recsys.kernels.als_rows` is the compiled loop. A row's step multiplies YᵀCY by a vector: YᵀY once
 for all rows, and what its own entries add. The other side's vectors that a row needs lie scattered
-over much memory, so they are gathered once and stay in the cache for all its steps. The first
+over much memory, so they are gathered once, and all its steps read them in a row. The first
 product also tells the row's loss.
 """
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 CG_STEPS = 3
+GATHERED_BYTES = 64 << 20
+COPIED_BYTES = 512 << 20
 
 
 def start_factors(rows: int, factors: int, seed: int) -> Floats:
@@ -48,14 +50,29 @@ def solve(
     from recsys.kernels import als_rows
 
     result = np.array(own, dtype=np.float32, order="C")
-    # Writable and plain, so that Numba compiles for one type only; a file mapped copy-on-write
-    # is passed as it is.
-    other = np.require(np.asarray(other), dtype=np.float32, requirements=["C", "W"])
+    other = _at_hand(other)
     gram = other.T @ other + np.float32(regularization) * np.eye(other.shape[1], dtype=np.float32)
     loss = als_rows.solve_rows(
         np.asarray(confidence.indptr),
         np.asarray(confidence.indices),
         np.asarray(confidence.data),
-        *(result, other, gram, steps),
+        *(result, other, gram, _room(confidence, other.shape[1]), steps),
     )
     return result, float(loss)
+
+
+def _at_hand(factors: Floats) -> Floats:
+    """Return factors plain and writable, so that Numba compiles for one type only.
+
+    NumPy asks for huge pages for what it allocates itself, among which rows at random places are
+    found faster than in a mapped file; a large array stays mapped, for a machine to hold it once.
+    """
+    if factors.nbytes <= COPIED_BYTES:
+        return np.array(factors, dtype=np.float32, order="C")
+    return np.require(np.asarray(factors), dtype=np.float32, requirements=["C", "W"])
+
+
+def _room(confidence: sp.csr_matrix, width: int) -> Floats:
+    """Return room for the vectors of the longest row, as far as memory allows."""
+    longest = int(np.diff(confidence.indptr).max(initial=1))
+    return np.empty((min(longest, GATHERED_BYTES // (4 * width)), width), dtype=np.float32)

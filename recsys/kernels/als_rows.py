@@ -11,8 +11,6 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Float = np.float32 | float
 
-# Vectors gathered for a row: half a megabyte at 64 factors, well inside a core's cache.
-GATHERED = 2048
 # A squared residual below this is none.
 SETTLED = 1e-20
 
@@ -25,6 +23,7 @@ def solve_rows(
     own: Floats,
     other: Floats,
     gram: Floats,
+    gathered: Floats,
     steps: int,
 ) -> Float:
     """Take conjugate gradient steps for each row, in place.
@@ -36,6 +35,8 @@ def solve_rows(
         own: [rows, factors], changed.
         other: [columns, factors].
         gram: [factors, factors], YᵀY + λI.
+        gathered: [most, factors], room for the vectors of a row's columns, so that every step
+            reads them one after another; a row of more columns reads them where they lie.
         steps: at most this many.
 
     Returns:
@@ -43,8 +44,8 @@ def solve_rows(
         `own` as it came in.
     """
     width = own.shape[1]
-    gathered = np.empty((GATHERED, width), dtype=np.float32)
-    positions = np.arange(GATHERED)
+    most = len(gathered)
+    positions = np.arange(most)
     residual = np.empty(width, dtype=np.float32)
     direction = np.empty(width, dtype=np.float32)
     product = np.empty(width, dtype=np.float32)
@@ -54,7 +55,7 @@ def solve_rows(
         x, count = own[row], end - begin
         confidence = confidences[begin:end]
         vectors, places = other, indices[begin:end].astype(np.int64)
-        if count <= GATHERED:
+        if count <= most:
             gather(other, places, gathered)
             vectors, places = gathered, positions[:count]
         # The residual of the normal equations: Σ c y - (YᵀY + λI + Σ (c - 1) y yᵀ) x.

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from implicit.cpu import _als
 
 from recsys.kernels import als as kernel
-from recsys.kernels import als_rows
 from tests.oracles import als as oracle
 
 REGULARIZATION = 0.7
@@ -67,18 +66,29 @@ def test_many_solves_converge_to_the_exact_ridge_solution(seed: int) -> None:
     np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("columns", [20, als_rows.GATHERED, 3 * als_rows.GATHERED])
-def test_agrees_with_implicit(columns: int) -> None:
-    """Rows of few entries, whose vectors are gathered, and rows of too many for that."""
+@pytest.mark.parametrize("columns", [20, 2000])
+@pytest.mark.parametrize("room", [kernel.GATHERED_BYTES, 20 * 20])
+def test_agrees_with_implicit(columns: int, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of few entries, whose vectors are gathered, and rows of too many for the room."""
+    monkeypatch.setattr(kernel, "GATHERED_BYTES", room)
     confidence, own, other = drawn(11, rows=6, columns=columns, factors=5)
-    gathered = np.diff(confidence.indptr) <= als_rows.GATHERED
-    assert gathered.all() == (columns <= 2 * als_rows.GATHERED)
+    gathered = np.diff(confidence.indptr) <= room // (4 * 5)
+    assert gathered.all() == (columns == 20 or room == 64 << 20)
     expected = own.copy()
     _als.least_squares_cg(
         confidence, expected, other, REGULARIZATION, num_threads=1, cg_steps=kernel.CG_STEPS
     )
     found, _ = kernel.solve(confidence, own, other, REGULARIZATION)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", ["GATHERED_BYTES", "COPIED_BYTES"])
+def test_what_lies_where_does_not_change_a_bit(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    confidence, own, other = drawn(17, rows=30, columns=40, factors=6)
+    near, _ = kernel.solve(confidence, own, other, REGULARIZATION)
+    monkeypatch.setattr(kernel, limit, 4 * 6 * 10)
+    far, _ = kernel.solve(confidence, own, other, REGULARIZATION)
+    assert np.array_equal(near, far)
 
 
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
