@@ -27,7 +27,7 @@ from recsys.models.als import Als, AlsParameters
 from recsys.models.item_item import ItemItem, ItemItemParameters
 from recsys.progress import say
 from recsys.scoring import plan_scoring
-from recsys.session import ROOT, run_tasks, spark_session
+from recsys.session import run_tasks, spark_session
 from recsys.strategy import Strategy
 
 SHOWN, K = 8, 10
@@ -82,6 +82,8 @@ def profiled(spark: SparkSession, name: str, work: Callable[[], object]) -> Iter
     wall = time.perf_counter() - started
     total = wall * spark.sparkContext.defaultParallelism
     stats = [profiler.stats() for _, profiler, _ in collector.profilers]
+    # Spark prints at the end what it still holds.
+    collector.profilers.clear()
     inside = functions(stats)
     yield f"{name}: {wall:.2f} s in {len(stats)} jobs\n\n| function | share of the cores' time |"
     yield "|---|---|"
@@ -95,11 +97,7 @@ def functions(stats: Sequence[pstats.Stats | None]) -> dict[str, float]:
     found: dict[str, float] = {}
     for one in filter(None, stats):
         for (file, _, function), (_, _, own, _, _) in one.stats.items():  # type: ignore[attr-defined]
-            where = Path(file)
-            if where.is_relative_to(ROOT):
-                label = f"`{where.relative_to(ROOT)}` {function}"
-            else:
-                label = f"{'/'.join(where.parts[-2:])} {function}".replace("|", "/")
+            label = f"{Path(file).name} {function}".replace("|", "/")
             found[label] = found.get(label, 0.0) + own
     return found
 
