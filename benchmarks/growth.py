@@ -53,14 +53,19 @@ def picture(found: Points) -> Figure:
     """Draw a panel a task, a line a contender."""
     figure = Figure(figsize=(4.2 * len(found), 4.2), layout="constrained")
     panels = figure.subplots(1, len(found), squeeze=False)[0]
+    names = [OURS, *dict.fromkeys(n for series in found.values() for n in series if n != OURS)]
+    colours = {name: f"C{number}" for number, name in enumerate(names)} | {OURS: BLUE}
+    lines = {}
     for axes, (task, series) in zip(panels, found.items(), strict=True):
         for name, values in series.items():
-            style = {"color": BLUE, "linewidth": 2.5} if name == OURS else {"linewidth": 1.2}
-            axes.plot(*zip(*values, strict=True), marker="o", label=name, **style)
+            width = 2.5 if name == OURS else 1.2
+            [lines[name]] = axes.plot(
+                *zip(*values, strict=True), marker="o", color=colours[name], linewidth=width
+            )
         axes.set(xscale="log", yscale="log", xlabel="million interactions", title=TITLES[task])
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize="small")
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=6, frameon=False)
     panels[0].set_ylabel("seconds per million interactions")
     return figure
 
