@@ -13,6 +13,7 @@ import pstats
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from benchmarks import command
+from recsys import campaign
 from recsys.batch import Batch, score_block
 from recsys.data.dataset import History, load_dataset
 from recsys.errors import RecsysError
@@ -30,7 +32,7 @@ from recsys.scoring import plan_scoring
 from recsys.session import run_tasks, spark_session
 from recsys.strategy import Strategy
 
-SHOWN, K = 8, 10
+SHOWN = 8
 ALS = AlsParameters(factors=64, iterations=10, half_life_days=None, trend_power=0)
 
 
@@ -59,8 +61,11 @@ def works(spark: SparkSession, history: History, folder: Path) -> dict[str, Call
         plan = plan_scoring(
             spark, Als.name, ALS, fitted, history.customers, history, folder / "terms"
         )
-        strategy = Strategy(name="profile", description="", seen="exclude", k=K)
-        batch = Batch(plan, str(folder / "run"), strategy, K, "profile", 1, datetime.now(UTC))
+        strategy = Strategy(name="profile", because=0)
+        rules = campaign.compiled(strategy, None, history, None, folder / "campaign")
+        output = Path(tempfile.mkdtemp(dir=folder))
+        plan = replace(plan, campaign=rules)
+        batch = Batch(plan, str(output), "run", strategy, "profile", 1, datetime.now(UTC))
         numbers = history.customer_blocks.covering(history.customers)
         run_tasks(spark, partial(score_block, batch), numbers)
 

@@ -1,39 +1,41 @@
-"""Recommend to every customer with the model that holds a stage, and publish the table.
+"""Recommend to the customers of a strategy with the model that holds a stage, and publish.
 
 The stage is resolved to one version once, its files are checked against the digest taken when it
-was registered, trend and purchases are refreshed from the newest interactions, and readers see
-the new table only after its commit.
+was registered, trend and purchases are refreshed from the newest interactions, the table is
+audited, and readers see it only after its commit. A run that was killed goes on where it stopped
+when it is called again; a run that is already published says so and does nothing.
 
   python -m deploy.batch_score --interactions out/ingested --output out/recommendations
+  python -m deploy.batch_score … --strategy win_back --slot 2026-11
+  python -m deploy.batch_score … --strategy win_back --explain true
+
+Exit codes: 0 published, or published before; 1 could not be done; 2 a parameter is wrong;
+3 refused by an audit, the previous table stands. The last line of the output is JSON.
 """
 
-import tempfile
-import uuid
-from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+import json
+import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mlflow
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from deploy.publish import publish
-from recsys import cli, tracking
-from recsys.batch import Batch, BlockScored, score_block
+from deploy import audits, batch_run
+from deploy.batch_run import Job
+from deploy.publish import committed, publish
+from recsys import campaign, cli, tracking
 from recsys.config import Config
-from recsys.data.history import NewestHistory, pack_newest
-from recsys.data.tables import read_tables
-from recsys.errors import DataError, PublishError
-from recsys.models import files
+from recsys.data.digest import folder_digest
+from recsys.errors import DataError
 from recsys.progress import say, stage
-from recsys.scoring import Plan, check_k, plan_scoring
-from recsys.session import run_tasks, spark_session
-from recsys.strategy import Strategy, load_strategy
-from registry.releases import Release, holder_of, verified_model
+from recsys.session import spark_session
+from recsys.storage import Commit, CommitConflict, CommitLog, folder_exists, store_of
+from recsys.strategy import Strategy, explained, load_strategy
+from registry.releases import Release, holder_of
 
-STRATEGIES = Path(__file__).parent / "strategies"
+PUBLISHED, ALREADY, OVERTAKEN = "published", "already published", "overtaken"
 
 
 class BatchScoreConfig(Config):
@@ -46,143 +48,163 @@ class BatchScoreConfig(Config):
         "next_best_products", description="name in deploy/strategies, or path of a YAML file"
     )
     k: int | None = Field(None, ge=1, description="items a customer; none: what the strategy says")
-    output: str = Field(description="folder to publish to")
+    output: str = Field(description="folder or URL to publish to")
+    slot: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+$",
+        description="what is published once, such as 2026-11-23; none: every change of model, "
+        "strategy or interactions",
+    )
+    audits: str | None = Field(
+        None, description="YAML file with the audits' limits; none: deploy/audits.yaml"
+    )
+    accept: str | None = Field(
+        None, description='publish although an audit fails: "AUDIT=reason; AUDIT=reason"'
+    )
+    explain: bool = Field(False, description="true: only say what the strategy means")
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a batch run published.
+    """What a batch run did.
 
     Attributes:
+        status: PUBLISHED, ALREADY or OVERTAKEN.
         output: the published folder.
-        commit: number of its commit.
+        commit: number of the commit that readers see.
         release: the version that scored.
         customers: customers in the audience.
         rows: recommendations.
         short: customers who got fewer than k items.
+        seconds: how long it took.
     """
 
-    output: Path
+    status: str
+    output: str
     commit: int
     release: Release
     customers: int
     rows: int
     short: int
+    seconds: float
+
+    def line(self) -> str:
+        """Return what a scheduler reads, in one line of JSON."""
+        values = asdict(self) | {
+            "release": f"{self.release.name}/{self.release.version}",
+            "seconds": round(self.seconds, 1),
+        }
+        return json.dumps(values)
 
 
 def run_batch_score(config: BatchScoreConfig, spark: SparkSession) -> Scored:
-    """Score every customer of the interactions and publish.
+    """Score the customers of a strategy and publish.
 
     Raises:
         UsageError: unknown strategy, a stage that nobody holds, k above the catalogue.
         ModelError: the model was altered, or belongs to other data.
+        AuditRefusedError: the table failed an audit; the previous one still stands.
         PublishError: the table was not published; the previous one still stands.
     """
-    strategy = load_strategy(config.strategy, STRATEGIES)
-    k = config.k or strategy.k
-    parameters = config.model_dump() | {"k": k}
+    strategy, limits, accepted = checked(config)
+    parameters = config.model_dump(exclude={"explain"}) | {"k": strategy.k}
     with tracking.step_run("batch_score", "batch_score", parameters), stage("batch_score"):
         release = holder_of(config.model_name, config.stage)
         say(f"  {config.stage} is version {release.version} of {release.name}")
-        with tempfile.TemporaryDirectory(prefix="recsys-batch-") as scratch:
-            plan, newest = _plan(config, k, release, Path(scratch), spark)
-            scored = _score_and_publish(
-                spark, Path(config.output), plan, newest, strategy, k, release
-            )
+        digest = folder_digest(Path(config.interactions))
+        job = Job(config.interactions, config.output, config.slot, strategy, release, digest)
+        scored = _run(job, limits, accepted, spark)
         say(
-            f"  {scored.rows:,} recommendations for {scored.customers:,} customers, "
-            f"commit {scored.commit} in {config.output}"
+            f"  {scored.status}: {scored.rows:,} recommendations for {scored.customers:,} "
+            f"customers, commit {scored.commit} in {config.output}"
         )
         return scored
 
 
-def _plan(
-    config: BatchScoreConfig, k: int, release: Release, scratch: Path, spark: SparkSession
-) -> tuple[Plan, NewestHistory]:
-    """Load the release, pack the newest interactions with its ids, refresh the trend."""
-    with verified_model(release) as model:
-        fitted = scratch / "fitted"
-        header = files.load(model, fitted)
-        check_k(k, header.items)
-        newest = pack_newest(
-            spark,
-            read_tables(spark, config.interactions),
-            model / files.ITEMS,
-            model / files.CUSTOMERS,
-            header.customers,
-            scratch / "newest",
-        )
-    if newest.history.customers == 0:
-        raise DataError("No interaction has a customer id, so there is nobody to recommend to.")
-    plan = plan_scoring(
-        spark,
-        header.algorithm,
-        header.parameters,
-        fitted,
-        header.customers,
-        newest.history,
-        scratch / "terms",
-        newest.fit_rows,
-    )
-    return plan, newest
+def checked(config: BatchScoreConfig) -> tuple[Strategy, audits.Limits, dict[str, str]]:
+    """Read all that can be wrong without a session: strategy, audits' limits, what is accepted."""
+    strategy = load_strategy(config.strategy)
+    strategy = strategy.model_copy(update={"k": config.k or strategy.k})
+    file = Path(config.audits) if config.audits else audits.LIMITS
+    if not file.is_file():
+        raise DataError(f"There is no file {file}: give the audits' limits as YAML.")
+    limits = audits.Limits.from_yaml(file.read_text("utf-8"), str(file))
+    return strategy, limits, audits.accepted_from(config.accept)
 
 
-def _score_and_publish(
-    spark: SparkSession,
-    output: Path,
-    plan: Plan,
-    newest: NewestHistory,
-    strategy: Strategy,
-    k: int,
-    release: Release,
-) -> Scored:
-    """Write the parts from the tasks, check that nobody is missing, commit, log."""
-    now = datetime.now(UTC)
-    run = output / "runs" / f"{now:%Y-%m-%d}" / f"{now:%H%M%S}-{uuid.uuid4().hex[:8]}"
-    run.mkdir(parents=True)
-    batch = Batch(plan, str(run), strategy, k, release.name, release.version, now)
-    numbers = newest.history.customer_blocks.covering(newest.history.customers)
-    blocks: list[BlockScored] = run_tasks(spark, partial(score_block, batch), numbers)
+def _run(job: Job, limits: audits.Limits, accepted: dict[str, str], spark: SparkSession) -> Scored:
+    """Do nothing where the slot is published; else score, audit, commit."""
+    started = time.monotonic()
+    done = _published_before(job)
+    if done is not None:
+        say(f"  {job.run} is commit {done.number} already: nothing to do")
+        return _told(job, ALREADY, done, started)
+    with batch_run.prepared(job, spark) as ready:
+        blocks = batch_run.scored_blocks(ready.batch, spark)
+        counts = batch_run.counted(ready.batch, blocks)
+        findings = audits.audit(counts, batch_run.counts_of(ready.last), limits)
+        seconds = time.monotonic() - started
+        cores = spark.sparkContext.defaultParallelism
+        facts = batch_run.facts_of(job, ready, blocks, counts, seconds, cores)
+        batch_run.log(ready.batch, facts, findings)
+    findings = audits.decided(findings, accepted)
+    facts["audits"] = [asdict(finding) for finding in findings]
     parts = [part for block in blocks for part in block.parts]
-    rows, customers = (
-        sum(part.rows for part in parts if part.table == table)
-        for table in ("recommendations", "audience")
+    store = store_of(job.output)
+    try:
+        commit = publish(store, job.run, parts, facts, ready.head)
+    except CommitConflict as conflict:
+        other = committed(store, job.run)
+        if other is None:
+            raise
+        say(f"  {conflict}")
+        return _told(job, OVERTAKEN, other, started)
+    mlflow.set_tag("recsys.commit", str(commit.number))
+    return _told(job, PUBLISHED, commit, started)
+
+
+def _published_before(job: Job) -> Commit | None:
+    """Return the commit of this slot or, without one, of these inputs, if readers see it."""
+    if not folder_exists(job.output):
+        return None
+    log = CommitLog(store_of(job.output))
+    head = log.head()
+    if head is None:
+        return None
+    if job.slot is None:
+        return head if f"{job.run}/" in head.payload["manifest"] else None
+    for number in range(head.number, 0, -1):
+        commit = log.read(number)
+        facts = commit.payload["facts"]
+        if (facts.get("slot"), facts["strategy"]["name"]) == (job.slot, job.strategy.name):
+            return commit
+    return None
+
+
+def _told(job: Job, status: str, commit: Commit, started: float) -> Scored:
+    """Describe the commit that readers see."""
+    counts = commit.payload["facts"]["counts"]
+    return Scored(
+        status,
+        job.output,
+        commit.number,
+        job.release,
+        counts["customers"],
+        counts["rows"],
+        counts["short"],
+        time.monotonic() - started,
     )
-    if customers != newest.history.customers:
-        raise PublishError(
-            f"{customers:,} of {newest.history.customers:,} customers were scored, so nothing was "
-            "published: run batch_score again."
-        )
-    short = sum(block.short for block in blocks)
-    counts = {
-        "customers": customers,
-        "recommendations": rows,
-        "short_customers": short,
-        "new_customers": newest.new_customers,
-        "known_interactions_share": round(newest.known_share, 6),
-    }
-    sources = sum((Counter(block.sources) for block in blocks), Counter())
-    facts = counts | {
-        "sources": dict(sorted(sources.items())),
-        "model_name": release.name,
-        "model_version": release.version,
-        "model_digest": release.digest,
-        "strategy": strategy.model_dump() | {"k": k},
-        "code_version": tracking.code_version(),
-        "scored_at": now.isoformat(timespec="seconds"),
-    }
-    commit = publish(output, run, parts, facts)
-    mlflow.log_metrics(counts | {f"rows/{name}": n for name, n in sources.items()})
-    mlflow.set_tags({"recsys.model_version": f"{release.name}/{release.version}"})
-    mlflow.log_dict(facts | {"commit": commit.number, "run": str(run)}, "batch_score.json")
-    return Scored(output, commit.number, release, customers, rows, short)
 
 
 def main(config: BatchScoreConfig) -> None:
     """Run the step in a session of its own, after what can be checked without one."""
-    load_strategy(config.strategy, STRATEGIES)
+    strategy, _, _ = checked(config)
+    if config.explain:
+        say(explained(strategy))
+        say(campaign.facts_explained())
+        return
     holder_of(config.model_name, config.stage)
-    run_batch_score(config, spark_session("batch_score"))
+    say(run_batch_score(config, spark_session("batch_score")).line())
 
 
 if __name__ == "__main__":

@@ -1,45 +1,83 @@
-"""Publish a table: parts into a run folder, then a manifest, then one create-only commit.
+"""Publish a run: a manifest that lists its files, then one create-only commit.
 
-<output>/runs/<date>/<run>/<table>/part-*.parquet    written once, never rewritten
-<output>/runs/<date>/<run>/_manifest.json            files, bytes, rows, SHA-256, facts
-<output>/_commits/00000001.json                      create-only: this is the commit
-
-Readers open the files that the highest commit's manifest lists (`recsys.published`), so what a
-killed or repeated task left behind is never seen.
+Until the commit nobody sees the run; after it, nothing of the run is written again.
 """
 
 import hashlib
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from recsys.published import MANIFEST, Part
-from recsys.storage import Commit, CommitLog, store_of, write_atomic
+from obstore.store import ObjectStore
+
+from recsys.errors import DataError
+from recsys.published import MANIFEST, Part, manifest_of, run_of
+from recsys.storage import Commit, CommitLog, put, read_bytes
 
 
-def publish(output: Path, run: Path, parts: list[Part], facts: dict[str, Any]) -> Commit:
-    """List the parts in a manifest and commit it; until then nobody sees them.
+def publish(
+    store: ObjectStore, run: str, parts: list[Part], facts: dict[str, Any], expected: int
+) -> Commit:
+    """List the parts in a manifest and commit it.
 
     Args:
-        output: the published folder.
+        store: the published folder.
         run: the run's folder inside it.
         parts: every file that counts.
         facts: what a reader should know: model, versions, counts.
+        expected: number of the commit that the run was audited against, 0 for none.
 
     Raises:
         CommitConflict: another run published meanwhile; the message names it.
     """
     manifest = {"facts": facts, "files": [asdict(part) for part in parts]}
     data = json.dumps(manifest, indent=2, sort_keys=True).encode()
-    write_atomic(run / MANIFEST, data)
-    log = CommitLog(store_of(output))
-    head = log.head()
-    return log.append(
-        {
-            "manifest": str((run / MANIFEST).relative_to(output)),
-            "manifest_sha256": hashlib.sha256(data).hexdigest(),
-            "facts": facts,
-        },
-        expected=head.number if head else 0,
+    # Named by its content: of two writers of one run, each commits the manifest that it wrote.
+    digest = hashlib.sha256(data).hexdigest()
+    key = f"{run}/{MANIFEST.format(digest[:12])}"
+    put(store, key, data)
+    return CommitLog(store).append(
+        {"manifest": key, "manifest_sha256": digest, "facts": facts}, expected
     )
+
+
+def committed(store: ObjectStore, run: str) -> Commit | None:
+    """Return the newest commit of a run, None where it was not committed."""
+    log = CommitLog(store)
+    head = log.head()
+    for number in range(head.number if head else 0, 0, -1):
+        commit = log.read(number)
+        if run_of(commit) == run:
+            return commit
+    return None
+
+
+def republish(store: ObjectStore, number: int, reason: str) -> Commit:
+    """Commit an earlier table again, so that readers go back to it.
+
+    Args:
+        store: the published folder.
+        number: of the commit to go back to.
+        reason: why, for the history.
+
+    Raises:
+        PublishError: its files are gone or were changed, or another run published meanwhile.
+    """
+    log = CommitLog(store)
+    head = log.head()
+    old = log.read(number)
+    _check_files(store, old)
+    payload = old.payload | {"republished": number, "reason": reason}
+    return log.append(payload, head.number if head else 0)
+
+
+def _check_files(store: ObjectStore, commit: Commit) -> None:
+    """Raise DataError where a file of a commit is missing or was changed."""
+    run = run_of(commit)
+    for part in manifest_of(store, commit)["files"]:
+        data = read_bytes(store, f"{run}/{part['path']}")
+        if data is None or not Part(**part).matches(data):
+            raise DataError(
+                f"Commit {commit.number} cannot be published again: {run}/{part['path']} is "
+                "missing or was changed. Choose another commit (python -m deploy.history)."
+            )

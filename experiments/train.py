@@ -17,18 +17,22 @@ from pyspark.sql import SparkSession
 from recsys import cli, tracking
 from recsys.config import Config
 from recsys.data.dataset import load_dataset
-from recsys.hit_table import QUESTIONS
 from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
 from recsys.progress import say
 from recsys.segments import SEGMENTS_HELP
 from recsys.session import spark_session
+from recsys.strategy import Strategy, load_strategy
 from recsys.training import train
 from recsys.view import run_address, view_address
 
 CHECKPOINTS_HELP = (
     "folder in which a long fit keeps its state, so that the same command goes on after a crash; "
     "none: `checkpoints` beside the dataset"
+)
+STRATEGY_HELP = (
+    "name in deploy/strategies, or path of a YAML file, under whose rule on bought items the run "
+    "is judged, too (metrics `campaign/…`); none: under the two usual rules alone"
 )
 
 
@@ -48,6 +52,7 @@ def run_train(
     spark: SparkSession,
     segments: Sequence[str] = (),
     checkpoints: str | None = None,
+    strategy: Strategy | None = None,
 ) -> TrainedRun:
     """Train, judge and log one recommender.
 
@@ -58,9 +63,12 @@ def run_train(
         spark: the session.
         segments: columns of the customers or items table whose groups are judged separately.
         checkpoints: folder for a long fit's state; None: beside the dataset.
+        strategy: under whose rule on bought items the run is judged, too.
     """
     dataset = load_dataset(dataset_path)
     logged: dict[str, Any] = {"algorithm": algorithm, "dataset": dataset_path}
+    if strategy:
+        logged["strategy"] = f"{strategy.name} {strategy.digest[:12]}"
     with (
         tracking.step_run(
             algorithm, run_name(algorithm, parameters), logged | parameters.model_dump()
@@ -69,10 +77,10 @@ def run_train(
     ):
         tracking.log_dataset(dataset, "train")
         kept = Path(checkpoints) if checkpoints else dataset.path.absolute().parent / "checkpoints"
-        trained = train(spark, dataset, algorithm, parameters, Path(scratch), kept)
+        trained = train(spark, dataset, algorithm, parameters, Path(scratch), kept, strategy)
         tracking.log_training(trained, dataset, run, segments)
-        for question in QUESTIONS:
-            ndcg = trained.test.estimates[question]["ndcg_at_10"]
+        for question, found in trained.test.estimates.items():
+            ndcg = found["ndcg_at_10"]
             say(
                 f"  {algorithm}, {question}: test ndcg@10 "
                 f"{ndcg.value:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f})"
@@ -97,6 +105,7 @@ def train_config(algorithm: str) -> type[Config]:
         dataset=(str, Field(description="folder that prepare wrote")),
         segments=(str | None, Field(None, description=SEGMENTS_HELP)),
         checkpoints=(str | None, Field(None, description=CHECKPOINTS_HELP)),
+        strategy=(str | None, Field(None, description=STRATEGY_HELP)),
     )
 
 
@@ -106,14 +115,15 @@ def main(algorithm: str, arguments: list[str]) -> None:
     def step(config: Config) -> None:
         values = config.model_dump()
         dataset, columns = values.pop("dataset"), cli.names(values.pop("segments"))
-        checkpoints = values.pop("checkpoints")
+        checkpoints, name = values.pop("checkpoints"), values.pop("strategy")
+        strategy = load_strategy(name) if name else None
         parameters = ALGORITHMS[algorithm].parameters_class(**values)
         load_dataset(dataset)
         spark = spark_session(algorithm)
-        run_train(algorithm, dataset, parameters, spark, columns, checkpoints)
+        run_train(algorithm, dataset, parameters, spark, columns, checkpoints, strategy)
 
-    name = f"python -m experiments.train {algorithm}"
-    cli.run(step, train_config(algorithm), __doc__, name, arguments)
+    program = f"python -m experiments.train {algorithm}"
+    cli.run(step, train_config(algorithm), __doc__, program, arguments)
 
 
 if __name__ == "__main__":

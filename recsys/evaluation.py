@@ -6,6 +6,10 @@ discover    what will the customer buy that they have not bought before? Bought 
             from the list and from what counts as relevant.
 replenish   what will the customer buy? Bought items may be recommended.
 
+Where the plan has a campaign, a third is asked:
+
+campaign    what will the customer buy of that which the strategy's rule on bought items allows?
+
 A customer is eligible where the history knows them and they bought something relevant in the
 window. Items that the history does not know count as relevant, though nothing can find them.
 """
@@ -25,8 +29,8 @@ from pyspark.sql import SparkSession
 from recsys import hit_table
 from recsys.data.dataset import Fold
 from recsys.errors import DataError
-from recsys.hit_table import QUESTIONS, K
-from recsys.judging import POPULARITY, Judged, judge_block
+from recsys.hit_table import K
+from recsys.judging import POPULARITY, Judged, judge_block, questions_of
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.intervals import Interval, centred_interval, mean_intervals
 from recsys.models import arrays
@@ -51,7 +55,7 @@ class Evaluation:
         totals: question → customers judged, and the share of them that each source served.
         recommended: question → how often each item was recommended at 10, int [items].
         popularity: [items] purchases before the cut, guests' too.
-        items_per_second: recommendations made in a second of one core, both questions together.
+        items_per_second: recommendations made in a second of one core, all questions together.
     """
 
     window: str
@@ -70,7 +74,7 @@ class Evaluation:
         The speed is not among them: it differs from run to run.
         """
         named: dict[str, float] = {}
-        for question in QUESTIONS:
+        for question in self.estimates:
             found = dict(self.totals[question])
             for name, interval in self.estimates[question].items():
                 found[name] = interval.value
@@ -101,15 +105,16 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
         return judge_block(plan, fold, number, table)
 
     done = run_tasks(spark, task, fold.truth.covering(fold.history.customers))
+    questions = questions_of(plan)
     recommended = {
         question: np.sum([block.recommended[question] for block in done], axis=0)
-        for question in QUESTIONS
+        for question in questions
     }
-    totals = {question: _totals(table, question, fold.name) for question in QUESTIONS}
+    totals = {question: _totals(table, question, fold.name) for question in questions}
     return Evaluation(
         fold.name,
         table,
-        _estimates(spark, table, fold.history.items),
+        _estimates(spark, table, questions, fold.history.items),
         totals,
         recommended,
         popularity.astype(np.float64),
@@ -138,11 +143,13 @@ def _totals(table: Path, question: str, window: str) -> dict[str, float]:
     return {"customers": float(len(rows))} | served
 
 
-def _estimates(spark: SparkSession, table: Path, items: int) -> dict[str, dict[str, Interval]]:
+def _estimates(
+    spark: SparkSession, table: Path, questions: Sequence[str], items: int
+) -> dict[str, dict[str, Interval]]:
     """Return question → metric → estimate with interval; the draws are spread over the pool."""
-    jobs = [(question, job) for question in QUESTIONS for job in (_of_means, _of_lists)]
+    jobs = [(question, job) for question in questions for job in (_of_means, _of_lists)]
     found = run_tasks(spark, lambda job: job[1](table, job[0], items), jobs)
-    estimates: dict[str, dict[str, Interval]] = {question: {} for question in QUESTIONS}
+    estimates: dict[str, dict[str, Interval]] = {question: {} for question in questions}
     for (question, _), part in zip(jobs, found, strict=True):
         estimates[question] |= part
     return estimates
@@ -186,7 +193,7 @@ def segment_table(evaluation: Evaluation, tables: Path, columns: Sequence[str]) 
         recall_at_10.
     """
     found = []
-    for question in QUESTIONS:
+    for question in evaluation.estimates:
         rows = hit_table.of_question(pq.read_table(evaluation.table), question)
         for segment in segments(rows, tables, columns):
             values = [segment_values(rows, segment, f"{m}_at_{K}") for m in ("ndcg", "recall")]

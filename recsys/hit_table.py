@@ -27,6 +27,8 @@ from recsys.strategy import Seen
 
 # Two questions are asked of every recommender (see `recsys.evaluation`).
 QUESTIONS: dict[str, Seen] = {"discover": "exclude", "replenish": "allow"}
+# A third is asked where a run is judged under a strategy's own rule on bought items.
+CAMPAIGN = "campaign"
 KS = (5, 10, 20)
 # Lists of this length decide and are described; the others show how results depend on it.
 K = 10

@@ -2,26 +2,27 @@
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys import columns as c
 from recsys import hit_table
+from recsys.campaign import may_repeat
+from recsys.data.catalogue import read_categories
 from recsys.data.dataset import Fold, History
-from recsys.hit_table import KS, QUESTIONS, K
+from recsys.hit_table import CAMPAIGN, KS, QUESTIONS, K
+from recsys.kernels.blocks import Block
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.ranking import per_customer, per_customer_revenue
 from recsys.models import arrays
 from recsys.ranker import NONE, SOURCES, Ranking
 from recsys.scoring import Plan, ids_at, rank_block
-from recsys.strategy import Seen
 
 POPULARITY = "popularity"
 
@@ -54,6 +55,11 @@ class _Relevant:
     count: NDArray[np.int64]
 
 
+def questions_of(plan: Plan) -> tuple[str, ...]:
+    """Return what is asked of a recommender; a campaign asks one question more."""
+    return (*QUESTIONS, CAMPAIGN) if plan.campaign else tuple(QUESTIONS)
+
+
 def judge_block(plan: Plan, fold: Fold, number: int, table: Path) -> Judged:
     """Judge the eligible customers of one block and write their rows.
 
@@ -71,7 +77,8 @@ def judge_block(plan: Plan, fold: Fold, number: int, table: Path) -> Judged:
         b.matrix(weights, width)
         for b, weights in ((truth, truth.revenue), (block, np.ones(len(block.columns))))
     )
-    counts = {question: np.zeros(history.items, dtype=np.int64) for question in QUESTIONS}
+    excluded = _excluded(plan, block, before)
+    counts = {question: np.zeros(history.items, dtype=np.int64) for question in excluded}
     tables, given, seconds = [], 0, 0.0
     started = time.perf_counter()
     k = min(max(KS), history.items)
@@ -79,9 +86,9 @@ def judge_block(plan: Plan, fold: Fold, number: int, table: Path) -> Judged:
         plan, block, np.diff(truth.indptr) > 0, k, tuple(QUESTIONS.values())
     ):
         seconds += time.perf_counter() - started
-        for question, ranking in zip(QUESTIONS, rankings, strict=True):
+        for question, ranking in zip(excluded, rankings, strict=True):
             given += int((ranking.items >= 0).sum())
-            relevant = _relevant(bought[local], before[local], QUESTIONS[question])
+            relevant = _relevant(bought[local], excluded[question][local])
             rows = local[relevant.eligible]
             who = _customers(history, block.start + rows, np.diff(before.indptr)[rows], question)
             tables.append(pa.table(who | _judge(plan, relevant, ranking)))
@@ -93,15 +100,32 @@ def judge_block(plan: Plan, fold: Fold, number: int, table: Path) -> Judged:
     return Judged(counts, given, seconds)
 
 
-def _relevant(bought: sp.csr_matrix, before: sp.csr_matrix, policy: Seen) -> _Relevant:
-    """Find what counts as relevant: all that was bought, or what was bought for the first time."""
-    row, known = (np.repeat(np.arange(m.shape[0]), np.diff(m.indptr)) for m in (bought, before))
+def _excluded(plan: Plan, block: Block, before: sp.csr_matrix) -> dict[str, sp.csr_matrix]:
+    """Return by question the pairs of a customer and an item that may not be recommended.
+
+    Args:
+        plan: with a campaign or without.
+        block: the history of some customers.
+        before: the same as a matrix [customers, items].
+    """
+    none = sp.csr_matrix(before.shape)
+    excluded = {name: before if seen == "exclude" else none for name, seen in QUESTIONS.items()}
+    if plan.campaign:
+        again = may_repeat(block, plan.campaign, plan.history.before, plan.history.items)
+        barred = sp.csr_matrix((~again, before.indices, before.indptr), before.shape)
+        barred.eliminate_zeros()
+        excluded[CAMPAIGN] = barred
+    return excluded
+
+
+def _relevant(bought: sp.csr_matrix, excluded: sp.csr_matrix) -> _Relevant:
+    """Find what counts as relevant: all that was bought and might have been recommended."""
+    row, barred = (np.repeat(np.arange(m.shape[0]), np.diff(m.indptr)) for m in (bought, excluded))
     item = bought.indices.astype(np.int64)
     revenue = bought.data.astype(np.float64)
-    if policy == "exclude":
-        width = bought.shape[1]
-        new, _ = _find(known * width + before.indices, row * width + item)
-        row, item, revenue = row[~new], item[~new], revenue[~new]
+    width = bought.shape[1]
+    out, _ = _find(barred * width + excluded.indices, row * width + item)
+    row, item, revenue = row[~out], item[~out], revenue[~out]
     count = np.bincount(row, minlength=bought.shape[0])
     eligible = np.flatnonzero(count)
     return _Relevant(
@@ -205,21 +229,10 @@ def _describe(plan: Plan, shown: NDArray[np.int64]) -> dict[str, NDArray[np.floa
             shown, beyond_accuracy.popular_items(popularity)
         ),
     }
-    category = _categories(plan.history)
-    if category is not None:
+    category, names = read_categories(plan.history)
+    if names:
         found[f"diversity_at_{K}"] = beyond_accuracy.diversity(shown, category)
     return found
-
-
-@lru_cache(maxsize=4)
-def _categories(history: History) -> NDArray[np.int32] | None:
-    """Return each item's category as a number, -1 where unknown; None where all are."""
-    column = pq.read_table(Path(history.tables) / "items", columns=[c.CATEGORY])[c.CATEGORY]
-    known = column.slice(0, history.items).combine_chunks()
-    if known.null_count == len(known):
-        return None
-    codes = pc.fill_null(pc.dictionary_encode(known).indices, -1)
-    return np.asarray(codes.to_numpy(), dtype=np.int32)
 
 
 def _list_array(lengths: NDArray[np.int64], values: pa.Array) -> pa.ListArray:

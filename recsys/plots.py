@@ -33,7 +33,7 @@ def metric_by_k(evaluation: Evaluation, metric: str = "ndcg") -> Figure:
         ylabel=f"{metric} at k, mean over customers",
     )
     axes.legend(frameon=False)
-    return _plain(figure)
+    return plain(figure)
 
 
 def popularity_and_recommendations(evaluation: Evaluation) -> Figure:
@@ -56,7 +56,7 @@ def popularity_and_recommendations(evaluation: Evaluation) -> Figure:
         ylim=(0, 101),
     )
     axes.legend(frameon=False, loc="lower right")
-    return _plain(figure)
+    return plain(figure)
 
 
 def steps(values: Mapping[int, float], name: str) -> Figure:
@@ -65,10 +65,11 @@ def steps(values: Mapping[int, float], name: str) -> Figure:
     axes = figure.subplots()
     axes.plot(list(values), list(values.values()), marker="o", color=COLOURS["discover"])
     axes.set(title=f"{name} of the refit", xlabel="iteration", ylabel=name)
-    return _plain(figure)
+    return plain(figure)
 
 
-def _plain(figure: Figure) -> Figure:
+def plain(figure: Figure) -> Figure:
+    """Take away what a picture does not need."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)

@@ -5,28 +5,30 @@ Evaluation and batch scoring both come through here, so what was evaluated is wh
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from recsys import columns as c
+from recsys.campaign import Campaign, may_repeat
 from recsys.data.dataset import History
 from recsys.errors import UsageError
 from recsys.kernels.blocks import Block
 from recsys.models import ALGORITHMS, arrays
 from recsys.models.base import Hyperparameters, Ints, decay
 from recsys.models.trend import blended, scaled, trend_counts
-from recsys.ranker import Ranker, Ranking
-from recsys.strategy import Seen
+from recsys.ranker import Customers, Mask, Policy, Ranker, Ranking, Rules
 
 SCORES_A_CHUNK = 16_000_000
 TREND, SEGMENTS = "trend", "segments"
+FALLBACK, FALLBACK_SEGMENTS = "fallback", "fallback_segments"
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Plan:
         history: what is known of the customers.
         fit_rows: file of int64 [customers], each customer's row in the fit (known_customers for
             one that it did not know); None where the history is the fit's own.
+        fit_before: day of the fit's cut: who bought on it or later is folded in; None where the
+            history is the fit's own.
+        campaign: the rules that lists are made by; None for every item and any number.
+        segmented: the terms hold popularity by the campaign's segment, too.
     """
 
     algorithm: str
@@ -51,6 +57,24 @@ class Plan:
     terms: str
     history: History
     fit_rows: str | None = None
+    fit_before: int | None = None
+    campaign: Campaign | None = None
+    segmented: bool = False
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Customers of one block who are ranked at once.
+
+    Attributes:
+        local: int64 [n], their rows within the block.
+        customers: what is known of them.
+        again: which of their purchases the campaign may give again; None without a campaign.
+    """
+
+    local: Ints
+    customers: Customers
+    again: Mask | None
 
 
 def plan_scoring(
@@ -62,6 +86,7 @@ def plan_scoring(
     history: History,
     terms: Path,
     fit_rows: Path | None = None,
+    fit_before: int | None = None,
 ) -> Plan:
     """Compute the trend at the history's cut and put together what tasks need.
 
@@ -74,6 +99,7 @@ def plan_scoring(
         history: what is known of the customers.
         terms: folder to write the trend to.
         fit_rows: see `Plan`.
+        fit_before: see `Plan`.
     """
     terms.mkdir(parents=True, exist_ok=True)
     segments = None
@@ -90,25 +116,45 @@ def plan_scoring(
         str(terms),
         history,
         str(fit_rows) if fit_rows else None,
+        fit_before,
     )
+
+
+def add_fallback(spark: SparkSession, plan: Plan, column: str) -> Plan:
+    """Count popularity by a column of the customers table, for short lists to be filled from.
+
+    Raises:
+        UsageError: the customers table has no such column.
+    """
+    segments, terms = read_segments(plan.history, column), Path(plan.terms)
+    days = _parameters(plan).trend_days
+    counts = trend_counts(spark, plan.history, days, segments)
+    arrays.write(terms, FALLBACK, scaled(blended(counts)))
+    arrays.write(terms, FALLBACK_SEGMENTS, segments + 1)
+    return replace(plan, segmented=True)
 
 
 @lru_cache(maxsize=4)
 def open_ranker(plan: Plan) -> Ranker:
     """Open a plan once a worker process; its tasks share the mapped files."""
-    recommender = ALGORITHMS[plan.algorithm]
-    parameters = recommender.parameters_class.model_validate_json(plan.parameters)
+    parameters, terms = _parameters(plan), Path(plan.terms)
     return Ranker(
-        recommender(parameters).open(arrays.read_all(Path(plan.model))),
+        ALGORITHMS[plan.algorithm](parameters).open(arrays.read_all(Path(plan.model))),
         parameters,
-        np.asarray(arrays.read(Path(plan.terms), TREND)),
+        np.asarray(arrays.read(terms, TREND)),
         read_ids(plan.history.tables, "items", c.ITEM_ID, plan.history.items),
         plan.known_customers,
+        plan.campaign.rules if plan.campaign else Rules(),
+        np.asarray(arrays.read(terms, FALLBACK)) if plan.segmented else None,
     )
 
 
+def _parameters(plan: Plan) -> Hyperparameters:
+    return ALGORITHMS[plan.algorithm].parameters_class.model_validate_json(plan.parameters)
+
+
 def rank_block(
-    plan: Plan, block: Block, wanted: NDArray[np.bool_], k: int, policies: tuple[Seen, ...]
+    plan: Plan, block: Block, wanted: NDArray[np.bool_], k: int, policies: tuple[Policy, ...]
 ) -> Iterator[tuple[Ints, list[Ranking]]]:
     """Rank the wanted customers of a block, as many at once as fit in memory.
 
@@ -120,23 +166,72 @@ def rank_block(
         policies: see `Ranker.rank`.
 
     Yields:
-        The customers' rows within the block, and one ranking a policy.
+        The customers' rows within the block, and one ranking a policy; where the plan has a
+        campaign, one more by its rule on bought items.
     """
-    ranker, history = open_ranker(plan), plan.history
+    for chunk in chunks(plan, block, wanted):
+        asked = policies if chunk.again is None else (*policies, chunk.again)
+        yield chunk.local, open_ranker(plan).rank(chunk.customers, k, asked)
+
+
+def chunks(
+    plan: Plan, block: Block, wanted: NDArray[np.bool_], given: Block | None = None
+) -> Iterator[Chunk]:
+    """Cut the wanted customers of a block into chunks that fit in memory.
+
+    Args:
+        plan: see `rank_block`.
+        block: see `rank_block`.
+        wanted: see `rank_block`.
+        given: items that these customers shall not get (`Campaign.given_lately`); None for none.
+    """
+    ranker, history, terms = open_ranker(plan), plan.history, Path(plan.terms)
     parameters = ranker.parameters
     weights = parameters.matrix(block, history.before, history.items)
     decayed = decay(block.days, history.before, parameters.repeat_half_life_days)
     purchases = block.matrix(decayed, history.items)
-    segments = arrays.read(Path(plan.terms), SEGMENTS) if parameters.segment_column else None
-    fit_rows = np.load(plan.fit_rows, mmap_mode="r") if plan.fit_rows else None
+    trend = _mapped(terms, SEGMENTS, parameters.segment_column is not None)
+    fallback = _mapped(terms, FALLBACK_SEGMENTS, plan.segmented)
+    barred = None
+    if given is not None:
+        barred = given.matrix(np.ones(len(given.columns)), history.items)[: block.rows]
+    again = None
+    if plan.campaign is not None:
+        allowed = may_repeat(block, plan.campaign, history.before, history.items)
+        again = sp.csr_matrix((allowed, purchases.indices, purchases.indptr), purchases.shape)
+    fitted = _fit_rows(plan, block)
     chosen = np.flatnonzero(wanted)
     size = max(1, SCORES_A_CHUNK // max(1, ranker.scores_a_customer))
     for first in range(0, len(chosen), size):
         local = chosen[first : first + size]
         rows = local + block.start
-        fitted = rows if fit_rows is None else np.asarray(fit_rows[rows])
-        segment = None if segments is None else np.asarray(segments[rows])
-        yield local, ranker.rank(fitted, weights[local], purchases[local], k, policies, segment)
+        customers = Customers(
+            fitted[local],
+            weights[local],
+            purchases[local],
+            None if trend is None else np.asarray(trend[rows]),
+            None if fallback is None else np.asarray(fallback[rows]),
+            None if barred is None else barred[local],
+        )
+        yield Chunk(local, customers, None if again is None else again[local].data)
+
+
+def _mapped(terms: Path, name: str, wanted: bool) -> NDArray[np.int32] | None:
+    return arrays.read(terms, name) if wanted else None
+
+
+def _fit_rows(plan: Plan, block: Block) -> Ints:
+    """Return each of the block's customers' row in the fit, known_customers for who is folded in.
+
+    Who bought since the fit is known better by their purchases than by their old factors.
+    """
+    rows = np.arange(block.start, block.start + block.rows)
+    if plan.fit_rows is not None:
+        rows = np.array(np.load(plan.fit_rows, mmap_mode="r")[block.start : rows[-1] + 1])
+    if plan.fit_before is not None:
+        row = np.repeat(np.arange(block.rows), np.diff(block.indptr))
+        rows[row[block.days >= plan.fit_before]] = plan.known_customers
+    return rows
 
 
 def read_ids(tables: str, table: str, column: str, count: int) -> NDArray[np.str_]:
@@ -151,8 +246,13 @@ def read_ids(tables: str, table: str, column: str, count: int) -> NDArray[np.str
 
 def ids_at(tables: str, table: str, column: str, count: int, index: Ints) -> pa.Array:
     """Return the ids at some indices as an Arrow array; other arguments as in `read_ids`."""
+    return all_ids(tables, table, column, count).take(pa.array(index))
+
+
+def all_ids(tables: str, table: str, column: str, count: int) -> pa.StringArray:
+    """Return the first `count` ids as an Arrow array; see `read_ids`."""
     folder = Path(tables) / table
-    return _ids(folder, column, count, folder.stat().st_mtime_ns)[1].take(pa.array(index))
+    return _ids(folder, column, count, folder.stat().st_mtime_ns)[1]
 
 
 @lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from mlflow.types.schema import Array
 
 from recsys import columns as c
 from recsys.models import ALGORITHMS, arrays, files
-from recsys.ranker import SOURCES, Ranker
+from recsys.ranker import SOURCES, Customers, Ranker
 from recsys.scoring import check_k
 from recsys.strategy import Seen
 
@@ -86,7 +86,7 @@ class RecommenderModel:
         k = min(int(options["k"]), len(self.items))
         check_k(k, len(self.items))
         policy: Seen = "allow" if options["repeat"] else "exclude"
-        ranking = self._ranker.rank(rows, bought, bought, k, (policy,))[0]
+        ranking = self._ranker.rank(Customers(rows, bought, bought), k, (policy,))[0]
         row, place = np.nonzero(ranking.items >= 0)
         return pd.DataFrame(
             {

@@ -14,7 +14,7 @@ import re
 import shutil
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,6 +89,12 @@ def store_of(url: str | Path, create: bool = False) -> ObjectStore:
     return LocalStore(prefix=folder)
 
 
+def folder_exists(url: str | Path) -> bool:
+    """Tell whether there is such a folder; in an object store there always is."""
+    remote = _is_url(str(url)) and urlsplit(str(url)).scheme.lower() in REMOTE_SCHEMES
+    return remote or local_path(url).is_dir()
+
+
 def _is_url(text: str) -> bool:
     """Tell a URL from a path; `file:/x` is one, `C:x` and `a:b` are not."""
     return re.match(r"(file:/|[A-Za-z][A-Za-z0-9+.-]*://)", text, re.IGNORECASE) is not None
@@ -160,6 +166,45 @@ def read_bytes(store: ObjectStore, key: str) -> bytes | None:
         return bytes(store.get(key).bytes())
     except FileNotFoundError:
         return None
+
+
+def put(store: ObjectStore, key: str, data: bytes) -> None:
+    """Write or replace an object, whole or not at all; raises PublishError where it cannot."""
+    try:
+        if isinstance(store, LocalStore):
+            path = _local_file(store, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, data)
+        else:
+            store.put(key, data)
+    except (BaseError, OSError) as error:
+        raise PublishError(
+            f"{key} cannot be written ({_first_line(error)}): check space and rights."
+        ) from error
+
+
+def keys_of(store: ObjectStore, prefix: str) -> dict[str, datetime]:
+    """Return the objects below a prefix, each with the time of its last change."""
+    return {m["path"]: m["last_modified"] for batch in store.list(prefix) for m in batch}
+
+
+def remove(store: ObjectStore, keys: Iterable[str]) -> None:
+    """Delete objects, also such as are gone already, and what local folders this empties."""
+    for key in keys:
+        with suppress(FileNotFoundError):
+            store.delete(key)
+        if isinstance(store, LocalStore):
+            _remove_empty(_local_file(store, key).parent, Path(store.prefix or "/"))
+
+
+def _remove_empty(folder: Path, root: Path) -> None:
+    """Delete a folder and its parents below the root, as far as they are empty."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 # ------------------------------------------------------------------------------- commit log

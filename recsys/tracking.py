@@ -19,7 +19,6 @@ from mlflow.entities import Run
 from recsys import __version__, plots, view
 from recsys.data.dataset import Dataset
 from recsys.evaluation import Evaluation, segment_table
-from recsys.hit_table import QUESTIONS
 from recsys.models import files
 from recsys.samples import sample_customers
 from recsys.serving import SIGNATURE
@@ -187,7 +186,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         figure = plots.steps({step: v[name] for step, v in trained.steps.items()}, name)
         mlflow.log_figure(figure, f"plots/{name}.png")
     mlflow.log_table(segment_table(test, dataset.path, segments), "segments.json")
-    for question in QUESTIONS:
+    for question in test.estimates:
         table = sample_customers(test, dataset.test, question)
         mlflow.log_table(table, f"samples/{question}.json")
     mlflow.set_tag(view.NOTE, _note(trained, dataset, run.info.experiment_id))
@@ -236,8 +235,7 @@ def _note(trained: Trained, dataset: Dataset, experiment_id: str) -> str:
         "| question | ndcg@10 (95 % interval) | recall@10 | coverage@10 |",
         "|---|---|---|---|",
     ]
-    for question in QUESTIONS:
-        found = trained.test.estimates[question]
+    for question, found in trained.test.estimates.items():
         ndcg, recall, coverage = (found[f"{n}_at_10"] for n in ("ndcg", "recall", "coverage"))
         lines.append(
             f"| {question} | {ndcg.value:.4f} ({ndcg.low:.4f} … {ndcg.high:.4f}) "
@@ -247,7 +245,8 @@ def _note(trained: Trained, dataset: Dataset, experiment_id: str) -> str:
         [
             *lines,
             "",
-            "*discover*: bought items excluded. *replenish*: bought items allowed.",
+            "*discover*: bought items excluded. *replenish*: bought items allowed. *campaign*: as "
+            "the strategy says.",
             "",
             "**Next.** Under *Artifacts*: `plots/` (quality by length of the list, who gets the "
             "shelf), `samples/` (twenty customers side by side), `segments.json` (for whom it "

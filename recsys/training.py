@@ -7,12 +7,13 @@ import hashlib
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from pyspark.sql import SparkSession
 
+from recsys.campaign import compiled
 from recsys.data.dataset import Dataset, Fold
 from recsys.evaluation import Evaluation, evaluate
 from recsys.models import ALGORITHMS, arrays, files
@@ -20,6 +21,7 @@ from recsys.models.base import Hyperparameters
 from recsys.models.checkpoint import Steps
 from recsys.progress import stage
 from recsys.scoring import TREND, plan_scoring
+from recsys.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def train(
     parameters: Hyperparameters,
     folder: Path,
     checkpoints: Path | None = None,
+    strategy: Strategy | None = None,
 ) -> Trained:
     """Fit, evaluate, refit, evaluate, save.
 
@@ -71,6 +74,7 @@ def train(
         parameters: its hyperparameters.
         folder: scratch folder that outlives the call; holds the model and the hit tables.
         checkpoints: where a long fit keeps its state, so that the same call goes on after a crash.
+        strategy: by whose rule on bought items a third question is asked; None for two.
     """
     model = folder / "model"
 
@@ -79,7 +83,8 @@ def train(
         if checkpoints:
             told = f"{dataset.digest} {fold.name} {recipe(algorithm, parameters)}"
             kept = checkpoints / f"{algorithm}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
-        return _fit_and_judge(spark, dataset, fold, algorithm, parameters, folder, kept, save_to)
+        fit = _Fit(dataset, algorithm, parameters, strategy)
+        return _fit_and_judge(spark, fit, fold, folder, kept, save_to)
 
     with stage(f"{algorithm}: fit on train, judge on validation"):
         validation = fit_and_judge(dataset.validation)
@@ -109,6 +114,16 @@ def recipe(algorithm: str, parameters: Hyperparameters) -> str:
 
 
 @dataclass(frozen=True)
+class _Fit:
+    """What is alike in every fit of a run."""
+
+    dataset: Dataset
+    algorithm: str
+    parameters: Hyperparameters
+    strategy: Strategy | None
+
+
+@dataclass(frozen=True)
 class _Judged:
     """One fit and how it did."""
 
@@ -119,16 +134,14 @@ class _Judged:
 
 def _fit_and_judge(
     spark: SparkSession,
-    dataset: Dataset,
+    fit: _Fit,
     fold: Fold,
-    algorithm: str,
-    parameters: Hyperparameters,
     folder: Path,
     kept: Path | None,
     save_to: Path | None,
 ) -> _Judged:
     """Fit on a fold's history, judge on its window, and save where a folder is given."""
-    history = fold.history
+    algorithm, parameters, history = fit.algorithm, fit.parameters, fold.history
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         fitted, terms = Path(scratch) / "fitted", Path(scratch) / "terms"
         fitted.mkdir()
@@ -136,12 +149,16 @@ def _fit_and_judge(
         steps = ALGORITHMS[algorithm](parameters).fit(spark, history, fitted, kept)
         seconds = time.perf_counter() - started
         plan = plan_scoring(spark, algorithm, parameters, fitted, history.customers, history, terms)
+        if fit.strategy:
+            seen = Strategy(name=fit.strategy.name, seen=fit.strategy.seen)
+            rules = compiled(seen, None, history, None, Path(scratch) / "campaign")
+            plan = replace(plan, campaign=rules)
         evaluation = evaluate(spark, plan, fold, folder / "hits" / fold.name)
         if save_to:
             header = files.Header(
                 algorithm,
                 parameters,
-                dataset.digest,
+                fit.dataset.digest,
                 history.before,
                 history.customers,
                 history.items,

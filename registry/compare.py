@@ -22,6 +22,7 @@ from recsys import cli, tracking, view
 from recsys.config import Config
 from recsys.data.dataset import Dataset, load_dataset
 from recsys.errors import DataError, UsageError
+from recsys.hit_table import CAMPAIGN
 from recsys.progress import say, stage
 from recsys.segments import SEGMENTS_HELP
 from registry import plots
@@ -221,7 +222,13 @@ def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
 
 def _check_metric(taking_part: list[Entrant], metric: str) -> None:
     """Raise UsageError where a run did not log the deciding metric."""
-    split_metric(metric)
+    question, _ = split_metric(metric)
+    strategies = {entrant.parameters.get("strategy") for entrant in taking_part}
+    if question == CAMPAIGN and len(strategies) > 1:
+        raise UsageError(
+            f"metric={metric}: the runs were judged under different strategies "
+            f"({', '.join(sorted(map(str, strategies)))}): name runs of one strategy in `runs`."
+        )
     for entrant in taking_part:
         if f"test/{metric}" not in entrant.metrics:
             known = sorted(

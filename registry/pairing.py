@@ -8,7 +8,7 @@ from recsys import comparison, hit_table
 from recsys.comparison import Difference
 from recsys.data.dataset import Dataset
 from recsys.errors import UsageError
-from recsys.hit_table import QUESTIONS
+from recsys.hit_table import CAMPAIGN, QUESTIONS
 from recsys.metrics.beyond_accuracy import CATALOGUE_METRICS
 from recsys.segments import segments
 from registry.evidence import Entrant, HitTables
@@ -20,8 +20,9 @@ CATALOGUE = [f"{name}_at_{hit_table.K}" for name in CATALOGUE_METRICS]
 def split_metric(metric: str) -> tuple[str, str]:
     """Split `replenish/ndcg_at_10` into question and metric; discover where none is named."""
     question, _, name = metric.rpartition("/")
-    if question and question not in QUESTIONS:
-        raise UsageError(f"metric={metric}: the question must be one of {', '.join(QUESTIONS)}.")
+    known = (*QUESTIONS, CAMPAIGN)
+    if question and question not in known:
+        raise UsageError(f"metric={metric}: the question must be one of {', '.join(known)}.")
     if name in CATALOGUE:
         raise UsageError(
             f"metric={metric} describes all lists together: choose one that is judged a customer."
@@ -81,7 +82,7 @@ def _pair(
     question, name = split_metric(metric)
     metrics = {
         hit_table.metric_name(asked, measured): difference
-        for asked in QUESTIONS
+        for asked in dict.fromkeys((*QUESTIONS, question))
         for measured, difference in _all_metrics(
             *_rows(champion, challenger, "test", asked, tables), dataset.test.history.items
         ).items()

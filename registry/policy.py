@@ -201,7 +201,7 @@ def _beats_popularity(found: Difference) -> Gate:
 def _guardrail(pairing: Pairing, name: str, share: float) -> Gate:
     metric = metric_name(pairing.question, name)
     if name == OTHER_QUESTION:
-        [other] = [question for question in QUESTIONS if question != pairing.question]
+        other = next(question for question in QUESTIONS if question != pairing.question)
         metric = metric_name(other, pairing.metric)
     found = pairing.metrics.get(metric)
     if found is None:

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from hypothesis import settings
 from pyspark.sql import SparkSession
 
 from recsys.session import spark_session
+
+# Loops are compiled at their first call, which takes longer than an example may.
+settings.register_profile("compiled", deadline=None)
+settings.load_profile("compiled")
 
 REAL_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "online-retail"
 

@@ -10,6 +10,7 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from benchmarks.contenders.child import Clock, Job, run
+from recsys import campaign
 from recsys.batch import Batch, BlockScored, score_block
 from recsys.data.dataset import History, load_dataset
 from recsys.data.packing import Target, pack_tables
@@ -67,12 +68,17 @@ def score(job: Job, clock: Clock, trend_power: float = 0.0) -> None:
             history,
             work / "terms",
         )
-    strategy = Strategy(name="benchmark", description="", seen="exclude", k=job.k)
-    batch = Batch(plan, str(work / "run"), strategy, job.k, "benchmark", 1, datetime.now(UTC))
+        # As the peers do: new items for everyone, by the model alone, without reasons.
+        strategy = Strategy(name="benchmark", k=job.k, because=0)
+        rules = campaign.compiled(strategy, None, history, None, work / "campaign")
+    work.joinpath("output").mkdir()
+    plan = replace(plan, campaign=rules)
+    output = str(work / "output")
+    batch = Batch(plan, output, "run", strategy, "benchmark", 1, datetime.now(UTC))
     numbers = history.customer_blocks.covering(history.customers)
     with clock.phase("score"):
         blocks: list[BlockScored] = run_tasks(spark, partial(score_block, batch), numbers)
-    clock.facts["customers_with_fewer_than_k"] = sum(block.short for block in blocks)
+    clock.facts["customers_with_fewer_than_k"] = sum(b.counts["short"] for b in blocks)
 
 
 def score_with_trend(job: Job, clock: Clock) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from recsys.errors import DataError
+from recsys.storage import sha256_file
+
 
 def dataset_digest(
     spark: SparkSession, folder: Path, tables: Iterable[str], parameters: dict[str, Any]
@@ -52,3 +55,15 @@ def dataset_digest(
         ),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest the content of all files below a folder, in no order and whatever their names.
+
+    Raises:
+        DataError: there is no such folder, or it holds nothing.
+    """
+    files = [f for f in folder.rglob("*") if f.is_file() and not f.name.startswith((".", "_"))]
+    if not files:
+        raise DataError(f"There is nothing in {folder}: give the folder that `ingest` wrote.")
+    return hashlib.sha256("".join(sorted(map(sha256_file, files))).encode()).hexdigest()

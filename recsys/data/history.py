@@ -60,7 +60,9 @@ def pack_newest(
     tables = folder / "tables"
     known_items = spark.read.parquet(str(items)).select(c.ITEM_ID, c.ITEM)
     _index_customers(spark, retail, customers, known_customers, tables / "customers")
-    known_items.orderBy(c.ITEM).coalesce(1).write.parquet(str(tables / "items"))
+    categories = retail.items.select(c.ITEM_ID, c.CATEGORY).dropDuplicates([c.ITEM_ID])
+    with_category = known_items.join(categories, c.ITEM_ID, "left")
+    with_category.orderBy(c.ITEM).coalesce(1).write.parquet(str(tables / "items"))
     fit_rows = np.array(pq.read_table(tables / "customers", columns=["fit_row"])["fit_row"])
     np.save(folder / "fit_rows.npy", fit_rows.astype(np.int64), allow_pickle=False)
     indexed = retail.interactions.join(known_items, c.ITEM_ID, "left")

@@ -95,12 +95,7 @@ class Block:
         Returns:
             float32 CSR [rows, width], columns rising, each at most once in a row.
         """
-        inside = self.columns < width
-        row = np.repeat(np.arange(self.rows, dtype=np.int64), np.diff(self.indptr))[inside]
-        column = self.columns[inside]
-        first = np.ones(len(column), dtype=bool)
-        first[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
-        starts = np.flatnonzero(first)
+        row, column, inside, starts = self._pairs(width)
         values = np.asarray(weights, dtype=np.float64)[inside]
         data = np.add.reduceat(values, starts) if len(starts) else values
         indptr = np.zeros(self.rows + 1, dtype=np.int64)
@@ -108,6 +103,28 @@ class Block:
         return sp.csr_matrix(
             (data.astype(np.float32), column[starts], indptr), shape=(self.rows, width)
         )
+
+    def last_days(self, width: int) -> NDArray[np.int32]:
+        """Return the last day of each entry of `matrix`, int32 [entries]; `width` as there."""
+        _, column, inside, starts = self._pairs(width)
+        ends = np.append(starts[1:], len(column))[: len(starts)] - 1
+        return np.asarray(self.days[inside][ends], dtype=np.int32)
+
+    def _pairs(
+        self, width: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.bool_], NDArray[np.int64]]:
+        """Find the pairs (row, column) below `width`.
+
+        Returns:
+            Row and column of each event inside, which events those are, and which of them is the
+            first of each pair.
+        """
+        inside = self.columns < width
+        row = np.repeat(np.arange(self.rows, dtype=np.int64), np.diff(self.indptr))[inside]
+        column = self.columns[inside]
+        first = np.ones(len(column), dtype=bool)
+        first[1:] = (row[1:] != row[:-1]) | (column[1:] != column[:-1])
+        return row, column, inside, np.flatnonzero(first)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,10 @@
 """Exact top-k, ties broken by a given order: of dense scores, and of factors without all scores.
 
+Where a list may hold only so many items of a group, the best list is the one that takes items in
+falling order and skips those whose group is full. What a list skips or drops can never come back
+by looking at further items (lists with caps are the independent sets of a matroid; Edmonds 1971),
+so items may come block by block here too.
+
 Of factors: items are tried in falling order of their vectors' length, block by block. By the
 Cauchy–Schwarz inequality no later item can score more than |customer| · |longest item left|, so a
 customer leaves as soon as that is below the k-th best score found.
@@ -65,23 +70,47 @@ class Catalogue:
             start, size = stop, min(2 * size, LARGEST_BLOCK)
 
 
-def top_k(scores: Floats, k: int, tie_order: Ints) -> tuple[Ints, Floats]:
+@dataclass(frozen=True)
+class Caps:
+    """At most so many items of one group in a list.
+
+    Attributes:
+        group: int [items]; -1 for an item that counts in no group.
+        most: items of a group, at least 1.
+    """
+
+    group: NDArray[np.int32]
+    most: int
+
+    def longest(self, allowed: NDArray[np.bool_]) -> int:
+        """Return how long a list of allowed items [items] can get."""
+        group = self.group[allowed]
+        return int((group < 0).sum() + np.minimum(np.bincount(group[group >= 0]), self.most).sum())
+
+
+def top_k(scores: Floats, k: int, tie_order: Ints, caps: Caps | None = None) -> tuple[Ints, Floats]:
     """Find each row's k best items.
 
     Args:
         scores: float32 [rows, items]; -inf marks an item that may not be given.
         k: at least 1.
         tie_order: [items], the place of each item among equals; lower comes first.
+        caps: how many of a group a list may hold; None for any number.
 
     Returns:
         items int64 [rows, k], best first, -1 where a row has fewer, and their scores, -inf there.
     """
-    row, item = _candidates(scores, np.full(len(scores), -np.inf, dtype=np.float32), k)
-    return best_of(row, item, scores[row, item], len(scores), k, tie_order)
+    empty = _empty(len(scores), k)
+    return _improved(*empty, scores, np.arange(scores.shape[1]), tie_order, caps)
 
 
 def pruned_top_k(
-    vectors: Floats, catalogue: Catalogue, excluded: sp.csr_matrix, k: int, tie_order: Ints
+    vectors: Floats,
+    catalogue: Catalogue,
+    excluded: sp.csr_matrix,
+    k: int,
+    tie_order: Ints,
+    caps: Caps | None = None,
 ) -> tuple[Ints, Floats]:
     """Find each customer's k items with the largest dot products, computing as few as it can.
 
@@ -91,13 +120,13 @@ def pruned_top_k(
         excluded: CSR [customers, items]; items with an entry may not be given.
         k: at least 1.
         tie_order: see `top_k`.
+        caps: see `top_k`.
 
     Returns:
         As `top_k`.
     """
     count = len(vectors)
-    found = np.full((count, k), -1, dtype=np.int64)
-    values = np.full((count, k), -np.inf, dtype=np.float32)
+    found, values = _empty(count, k)
     out_row = np.repeat(np.arange(count), np.diff(excluded.indptr))
     out_place = catalogue.places[excluded.indices]
     by_place = np.argsort(out_place, kind="stable")
@@ -116,66 +145,95 @@ def pruned_top_k(
         inside = slice(*np.searchsorted(out_place, (start, stop)))
         row = local[out_row[inside]]
         scores[row[row >= 0], out_place[inside][row >= 0] - start] = -np.inf
-        row, place = _candidates(scores, values[active, -1], k)
-        rows, again = np.unique(row, return_inverse=True)
-        item, value = catalogue.items[place + start], scores[row, place]
-        touched = active[rows]
-        kept = found[touched] >= 0
-        old = np.repeat(np.arange(len(rows)), kept.sum(axis=1))
-        found[touched], values[touched] = best_of(
-            np.concatenate((old, again)),
-            np.concatenate((found[touched][kept], item)),
-            np.concatenate((values[touched][kept], value)),
-            len(rows),
-            k,
+        found[active], values[active] = _improved(
+            found[active],
+            values[active],
+            scores,
+            catalogue.items[start:stop],
             tie_order,
+            caps,
         )
     return found, values
 
 
-def best_of(
-    row: Ints, item: Ints, value: Floats, rows: int, k: int, tie_order: Ints
+def with_entries(
+    found: Ints,
+    values: Floats,
+    entries: sp.csr_matrix,
+    tie_order: Ints,
+    caps: Caps | None = None,
 ) -> tuple[Ints, Floats]:
-    """Sort scored items of several rows and keep k a row.
+    """Take each row's own scored items into its list.
 
     Args:
-        row: int64 [scored], from 0.
-        item: int64 [scored], distinct within a row.
-        value: float32 [scored], the scores.
-        rows: number of rows.
-        k: at least 1.
+        found: int64 [rows, k], lists as `top_k` returns them.
+        values: float32 [rows, k], their scores.
+        entries: float32 CSR [rows, all items], scores of items that are in no list yet; -inf marks
+            an item that may not be given.
         tie_order: see `top_k`.
+        caps: see `top_k`.
 
     Returns:
         As `top_k`.
     """
-    found = np.full((rows, k), -1, dtype=np.int64)
-    values = np.full((rows, k), -np.inf, dtype=np.float32)
-    order = np.lexsort((tie_order[item], -value, row))
-    row, item, value = row[order], item[order], value[order]
-    place = np.arange(len(row)) - np.searchsorted(row, np.arange(rows))[row]
-    top = place < k
-    found[row[top], place[top]] = item[top]
-    values[row[top], place[top]] = value[top]
+    from recsys.kernels import topk_rows
+
+    found, values = np.array(found), np.array(values)
+    topk_rows.take_in_entries(
+        found,
+        values,
+        np.array(entries.indptr, dtype=np.int64),
+        np.array(entries.indices, dtype=np.int64),
+        np.array(entries.data, dtype=np.float32),
+        *_order(tie_order, caps),
+    )
     return found, values
 
 
-def _candidates(scores: Floats, least: Floats, k: int) -> tuple[Ints, Ints]:
-    """Return the cells that may be among their row's k best, ties at the k-th place included.
+def _empty(rows: int, k: int) -> tuple[Ints, Floats]:
+    """Return lists that hold nothing yet."""
+    return (
+        np.full((rows, k), -1, dtype=np.int64),
+        np.full((rows, k), -np.inf, dtype=np.float32),
+    )
+
+
+def _improved(
+    found: Ints,
+    values: Floats,
+    scores: Floats,
+    items: Ints,
+    tie_order: Ints,
+    caps: Caps | None,
+) -> tuple[Ints, Floats]:
+    """Return lists [rows, k] with further items taken in.
 
     Args:
-        scores: float32 [rows, items].
-        least: float32 [rows], what a row's k-th best is known to reach.
-        k: at least 1.
+        found: the lists so far.
+        values: their scores.
+        scores: float32 [rows, columns]; -inf marks an item that may not be given.
+        items: int64 [columns], the items that were scored.
+        tie_order: see `top_k`.
+        caps: see `top_k`.
     """
-    items = scores.shape[1]
-    open_rows = np.flatnonzero(np.isneginf(least))
-    if k < items and len(open_rows):
-        least = least.copy()
-        least[open_rows] = np.partition(scores[open_rows], items - k, axis=1)[:, items - k]
-    may = scores >= least[:, None]
-    if np.isneginf(least).any():
-        may &= scores > -np.inf
-    cells = np.flatnonzero(may)
-    row = cells // max(items, 1)
-    return row, cells - row * items
+    from recsys.kernels import topk_rows
+
+    found, values = np.array(found), np.array(values)
+    topk_rows.take_in(
+        found,
+        values,
+        np.require(scores, dtype=np.float32, requirements=["C", "W"]),
+        np.array(items, dtype=np.int64),
+        *_order(tie_order, caps),
+    )
+    return found, values
+
+
+def _order(tie_order: Ints, caps: Caps | None) -> tuple[Ints, NDArray[np.int32], int]:
+    """Return tie order, groups and cap as the compiled loops take them."""
+    group = caps.group if caps else np.empty(0)
+    return (
+        np.require(tie_order, dtype=np.int64, requirements=["C", "W"]),
+        np.require(group, dtype=np.int32, requirements=["C", "W"]),
+        caps.most if caps else 0,
+    )

@@ -5,6 +5,7 @@
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.kernels import als as kernel
+from recsys.kernels import reasons
 from recsys.models import arrays, checkpoint
 from recsys.models.alternation import (
     EVENTS_WORTH_A_TASK,
@@ -169,6 +171,16 @@ class AlsScorer:
                 confidence, factors, self.item_factors, self.parameters.regularization
             )
         return factors
+
+    def reasons(self, weights: sp.csr_matrix, items: Ints, count: int) -> Ints:
+        """Split x_u · y_i into the bought items' shares; see `Explains.reasons`."""
+        confidence = weights * np.float32(self.parameters.alpha)
+        return reasons.of_factors(self._whitened, confidence, items, count)
+
+    @cached_property
+    def _whitened(self) -> Floats:
+        """Return the item factors as `kernels.reasons` needs them, computed once."""
+        return reasons.whitened(self.item_factors, self.parameters.regularization)
 
 
 # Each round is three conjugate-gradient steps; a fit takes them over its iterations.

@@ -189,6 +189,9 @@ def write_confidences(spark: SparkSession, fit: Fit, side: Side) -> None:
 
 def _csr_arrays(matrix: sp.csr_matrix, alpha: float) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield a CSR's arrays in the types that the kernel reads."""
-    yield "data", matrix.data * np.float32(alpha)
+    # What overflows is reported as a fit that diverged.
+    with np.errstate(over="ignore"):
+        data = matrix.data * np.float32(alpha)
+    yield "data", data
     yield "indices", matrix.indices.astype(np.int32)
     yield "indptr", matrix.indptr.astype(np.int32)

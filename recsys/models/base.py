@@ -130,6 +130,24 @@ class FactorScorer(Scorer, Protocol):
         ...
 
 
+@runtime_checkable
+class Explains(Protocol):
+    """A scorer that can name the bought items which speak most for a recommended one."""
+
+    def reasons(self, weights: sp.csr_matrix, items: Ints, count: int) -> Ints:
+        """Name reasons.
+
+        Args:
+            weights: CSR [n, items], the customers' weighted history.
+            items: int64 [n, k], recommended; -1 for none.
+            count: at most so many reasons an item.
+
+        Returns:
+            int64 [n, k, count], strongest first; -1 where there are fewer.
+        """
+        ...
+
+
 class Recommender(ABC):
     """What can be fitted. One file a recommender, one line in `recsys.models`.
 

@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.errors import ModelError
+from recsys.kernels import reasons
 from recsys.kernels import similarity as kernel
 from recsys.kernels.similarity import Similarity
 from recsys.models import arrays
@@ -189,3 +190,7 @@ class ItemItemScorer:
         scores = np.full(product.shape, -np.inf, dtype=np.float32)
         scores[row, product.indices] = product.data / strongest[row]
         return scores
+
+    def reasons(self, weights: sp.csr_matrix, items: Ints, count: int) -> Ints:
+        """Split a sum of similarities into the bought items' shares; see `Explains.reasons`."""
+        return reasons.of_neighbours(self.similarity, weights, items, count)

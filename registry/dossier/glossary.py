@@ -8,6 +8,7 @@ from registry.policy import OTHER_QUESTION
 QUESTION_MEANINGS = {
     "discover": "What will customers buy that they have never bought before?",
     "replenish": "What will customers buy, whether for the first time or again?",
+    "campaign": "What will customers buy of that which the strategy lets them be given?",
 }
 
 

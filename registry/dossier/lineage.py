@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from recsys.data.dataset import TEST, TRAIN, Dataset, window_names
-from recsys.hit_table import QUESTIONS, K, metric_name
+from recsys.hit_table import CAMPAIGN, QUESTIONS, K, metric_name
 from registry.dossier.glossary import TERMS, Term, term
 from registry.evidence import Entrant
 from registry.policy import Policy
@@ -74,7 +74,8 @@ def policy_values(policy: Policy) -> list[tuple[str, object, str]]:
 
 def own_metrics(entrant: Entrant) -> dict[str, list[OwnMetric]]:
     """Return a run's own metrics at 10 on the test window, by question."""
-    return {question: _own(entrant, question) for question in QUESTIONS}
+    found = {question: _own(entrant, question) for question in (*QUESTIONS, CAMPAIGN)}
+    return {question: metrics for question, metrics in found.items() if metrics}
 
 
 def _own(entrant: Entrant, question: str) -> list[OwnMetric]:

@@ -63,7 +63,7 @@ def _evidence(
     rows = comparison.paired_rows(
         tables.of(pairing.champion, TEST), tables.of(pairing.challenger, TEST), pairing.question
     )
-    questions = sorted(QUESTIONS, key=lambda question: question != pairing.question)
+    questions = dict.fromkeys((pairing.question, *QUESTIONS))
     losers, examples = largest_losses(*rows, pairing.metric), light_to_heavy(rows[0])
     return {
         "pairing": pairing,

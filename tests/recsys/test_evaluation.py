@@ -1,6 +1,7 @@
 """Judging a recommender: one window worked by hand, and a retailer against an oracle."""
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 from math import log2
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from recsys.campaign import compiled
 from recsys.data.dataset import Dataset, Fold, History
 from recsys.errors import DataError
 from recsys.evaluation import Evaluation, evaluate
@@ -18,6 +20,7 @@ from recsys.metrics.ranking import METRICS
 from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
 from recsys.scoring import Plan, plan_scoring
+from recsys.strategy import Strategy
 from tests.oracles import ranking as oracle
 from tests.recsys.builders import TEST_CUT, Event, Line, fold_of, history_of
 
@@ -46,9 +49,14 @@ def fitted_plan(
     )
 
 
-def all_time_popularity(spark: SparkSession, fold: Fold, folder: Path) -> Evaluation:
+def all_time_popularity(
+    spark: SparkSession, fold: Fold, folder: Path, strategy: Strategy | None = None
+) -> Evaluation:
     parameters = ALGORITHMS["popularity"].parameters_class(half_life_days=None, repeat=False)
     plan = fitted_plan(spark, "popularity", parameters, fold.history, folder)
+    if strategy:
+        rules = compiled(strategy, None, fold.history, None, folder / "campaign")
+        plan = replace(plan, campaign=rules)
     return evaluate(spark, plan, fold, folder / "table")
 
 
@@ -101,6 +109,40 @@ def test_replenish_allows_bought_items(worked: Evaluation) -> None:
     row = rows_of(worked)["replenish", "c003"]
     assert row["hits"] == [5]
     assert row["ndcg_at_5"] == pytest.approx(1 / log2(6))
+
+
+def test_a_campaign_is_judged_by_its_own_rule_on_bought_items(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    """Customer 0 bought item 0 long ago and 5 just now, and buys 0 again and 2 for the first time.
+
+    Customer 3 bought 4 just now and buys it again, which the rule does not let count.
+    """
+    before = [e for e in BEFORE if e != (0, 0, CUT - 1)] + [(0, 0, CUT - 40)]
+    history = history_of(tmp_path / "history", before, 4, ITEMS, CUT, GUESTS)
+    fold = fold_of(tmp_path, history, AFTER)
+    judged = all_time_popularity(spark, fold, tmp_path / "run", Strategy(name="month", seen=30))
+    rows = rows_of(judged)
+    assert {key for key in rows if key[0] == "campaign"} == {
+        ("campaign", "c000"),
+        ("campaign", "c001"),
+    }
+    row = rows["campaign", "c000"]
+    assert row["recommended"][:6] == ["i000", "i001", "i002", "i003", "i004", "i006"]
+    assert (row["relevant"], row["hits"]) == (2, [1, 3])
+    assert judged.metrics()["test/campaign/customers"] == 2
+    assert rows["discover", "c000"]["recommended"][0] == "i001"
+
+
+@pytest.mark.parametrize(("seen", "question"), [("exclude", "discover"), ("allow", "replenish")])
+def test_a_campaign_that_asks_a_usual_question_gets_the_usual_answer(
+    spark: SparkSession, tmp_path: Path, seen: Any, question: str
+) -> None:
+    history = history_of(tmp_path / "history", BEFORE, 4, ITEMS, CUT, GUESTS)
+    fold = fold_of(tmp_path, history, AFTER)
+    judged = all_time_popularity(spark, fold, tmp_path / "run", Strategy(name="usual", seen=seen))
+    assert judged.estimates["campaign"] == judged.estimates[question]
+    assert judged.totals["campaign"] == judged.totals[question]
 
 
 def test_what_nobody_could_know_counts_with_zero(worked: Evaluation) -> None:
@@ -161,7 +203,8 @@ def test_metric_names(worked: Evaluation) -> None:
         f"{name}_at_10" for name in ("coverage", "novelty", "gini", "popular_share", "diversity")
     }
     ends = {f"{n}_{end}" for n in ranking | lists if "_at_10" in n for end in ("low", "high")}
-    totals = {"customers", "served_by_model", "served_by_fold_in", "served_by_popularity"}
+    sources = ("model", "fold_in", "segment_popularity", "popularity")
+    totals = {"customers", *(f"served_by_{source}" for source in sources)}
     named = ranking | lists | ends | totals
     expected = {f"test/{name}" for name in named} | {f"test/replenish/{name}" for name in named}
     assert set(worked.metrics()) == expected

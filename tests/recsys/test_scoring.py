@@ -16,7 +16,7 @@ from recsys import scoring
 from recsys.errors import ModelError, UsageError
 from recsys.kernels import blocks
 from recsys.models.base import Hyperparameters
-from recsys.ranker import FOLD_IN, MODEL, POPULARITY, Ranker, Ranking
+from recsys.ranker import FOLD_IN, MODEL, POPULARITY, Customers, Ranker, Ranking
 from recsys.scoring import Plan, check_k, rank_block, read_ids
 from recsys.strategy import Seen
 from tests.recsys.builders import history_of
@@ -51,7 +51,7 @@ class Case:
         )
         bought = sp.csr_matrix(self.purchases)
         rows = np.arange(len(self.scores))
-        return ranker.rank(rows, bought, bought, self.k, (policy,))[0]
+        return ranker.rank(Customers(rows, bought, bought), self.k, (policy,))[0]
 
     def expected(self, row: int, policy: Seen) -> list[tuple[int, int]]:
         """Return (item, source) by sorting one item after another."""
@@ -153,7 +153,7 @@ def test_searching_factors_gives_the_same_lists_as_scoring_everything(
     rankers = [Ranker(scorer, parameters, trend, ids, 3) for scorer in (dots, plain)]
     assert [ranker.catalogue is None for ranker in rankers] == [False, True]
     rows, history = np.arange(customers), sp.csr_matrix(bought)
-    lists = [ranker.rank(rows, history, history, k, POLICIES) for ranker in rankers]
+    lists = [ranker.rank(Customers(rows, history, history), k, POLICIES) for ranker in rankers]
     for found, expected in zip(*lists, strict=True):
         np.testing.assert_array_equal(found.items, expected.items)
         np.testing.assert_array_equal(found.scores, expected.scores)
@@ -169,7 +169,7 @@ def test_factors_that_are_no_numbers_are_refused(spoilt: str) -> None:
     ids = np.array([f"{n}" for n in range(4)])
     with pytest.raises(ModelError, match=f"{spoilt} factors that are not numbers: train it again"):
         ranker = Ranker(dots, Hyperparameters(), np.ones((1, 4), np.float32), ids, 2)
-        ranker.rank(np.arange(2), nothing, nothing, 2, ("exclude",))
+        ranker.rank(Customers(np.arange(2), nothing, nothing), 2, ("exclude",))
 
 
 def test_a_customer_who_bought_100_000_items_is_ranked() -> None:
@@ -181,7 +181,7 @@ def test_a_customer_who_bought_100_000_items_is_ranked() -> None:
     history = bought.tocsr()
     ids = np.array([f"{n:06d}" for n in range(items)])
     ranker = Ranker(dots, Hyperparameters(), np.ones((1, items), np.float32), ids, 2)
-    new, own = ranker.rank(np.arange(2), history, history, 20, POLICIES)
+    new, own = ranker.rank(Customers(np.arange(2), history, history), 20, POLICIES)
     assert sorted(new.items[0, :10]) == list(range(100_000, items))
     assert (new.items[0, 10:] == -1).all()
     assert (own.items >= 0).all()
@@ -197,9 +197,8 @@ def test_a_customer_follows_the_trend_of_their_segment() -> None:
         known_customers=2,
     )
     nothing = sp.csr_matrix((2, 2), dtype=np.float32)
-    (ranking,) = ranker.rank(
-        np.arange(2), nothing, nothing, 2, ("exclude",), segments=np.array([0, 1])
-    )
+    customers = Customers(np.arange(2), nothing, nothing, trend=np.array([0, 1]))
+    (ranking,) = ranker.rank(customers, 2, ("exclude",))
     assert ranking.items.tolist() == [[0, 1], [1, 0]]
 
 

@@ -1,6 +1,7 @@
 """Top-k of dense scores and of factors: the same as sorting everything."""
 
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from recsys.kernels import topk
-from recsys.kernels.topk import Catalogue, pruned_top_k, top_k
+from recsys.kernels.topk import Caps, Catalogue, pruned_top_k, top_k
 
 NOTHING = -np.inf
 
@@ -138,13 +139,13 @@ def test_pruning_of_real_numbers_finds_the_same_scores() -> None:
 def test_uneven_lengths_are_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, factors = uneven(5000)
     seen: list[int] = []
-    of_block = topk._candidates
+    of_block = topk._improved
 
-    def counted(scores: NDArray[np.float32], *rest: object) -> object:
+    def counted(found: Any, values: Any, scores: Any, *rest: Any) -> object:
         seen.append(scores.size)
-        return of_block(scores, *rest)  # type: ignore[arg-type]
+        return of_block(found, values, scores, *rest)
 
-    monkeypatch.setattr(topk, "_candidates", counted)
+    monkeypatch.setattr(topk, "_improved", counted)
     nothing = sp.csr_matrix((50, 5000), dtype=np.float32)
     pruned_top_k(vectors, Catalogue.of(factors), nothing, 10, np.arange(5000))
     assert sum(seen) < 0.3 * 50 * 5000
@@ -165,3 +166,46 @@ def test_a_customer_without_a_direction_gets_items_by_tie_order() -> None:
     found, values = pruned_top_k(zeros, Catalogue.of(factors), nothing, 2, np.array([0, 1]))
     assert found.tolist() == [[0, 1]]
     assert values.tolist() == [[0, 0]]
+
+
+def capped(
+    scores: NDArray[np.float32], k: int, tie_order: NDArray[np.int64], caps: Caps
+) -> list[list[int]]:
+    """Take items in falling order and skip those whose group is full."""
+    lists = []
+    for row in scores:
+        chosen: list[int] = []
+        for item in sorted(np.flatnonzero(row > NOTHING), key=lambda i: (-row[i], tie_order[i])):
+            group = caps.group[item]
+            full = group >= 0 and sum(caps.group[i] == group for i in chosen) == caps.most
+            if len(chosen) < k and not full:
+                chosen.append(int(item))
+        lists.append(chosen)
+    return lists
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 3), st.integers(1, 4))
+def test_lists_with_caps_equal_those_made_item_by_item(
+    seed: int, k: int, most: int, groups: int
+) -> None:
+    random = np.random.default_rng(seed)
+    customers, items = 4, int(random.integers(1, 60))
+    factors = random.integers(-2, 3, (items, 3)).astype(np.float32)
+    # Whole groups are far ahead of others, so that the best of a block are often all of one.
+    group = random.integers(-1, groups, items).astype(np.int32)
+    factors *= (group + 2)[:, None].astype(np.float32)
+    vectors = random.integers(-2, 3, (customers, 3)).astype(np.float32)
+    tie_order = random.permutation(items)
+    seen = sp.csr_matrix(random.random((customers, items)) < 0.2)
+    caps = Caps(group, most)
+    scores = vectors @ factors.T
+    scores[seen.toarray()] = NOTHING
+    expected = capped(scores, k, tie_order, caps)
+    dense, _ = top_k(scores, k, tie_order, caps)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topk, "FIRST_BLOCK", 8)
+        pruned, _ = pruned_top_k(vectors, Catalogue.of(factors), seen, k, tie_order, caps)
+    for found in (dense, pruned):
+        assert [row[row >= 0].tolist() for row in found] == expected
+        assert all(len(row) <= caps.longest(np.ones(items, dtype=bool)) for row in expected)

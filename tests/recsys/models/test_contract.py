@@ -21,7 +21,7 @@ from recsys.kernels import blocks as blocks_module
 from recsys.models import ALGORITHMS, arrays, files
 from recsys.models.base import Hyperparameters, Scorer
 from recsys.models.trend import scaled, trend_counts
-from recsys.ranker import Ranker
+from recsys.ranker import Customers, Ranker
 from tests.recsys.builders import (
     ROLLING_CUTS,
     Event,
@@ -127,7 +127,7 @@ def discover(fitted: Fitted, spark: SparkSession, k: int) -> NDArray[np.int64]:
     for block in history.customer_blocks:
         weights = fitted.parameters.matrix(block, history.before, history.items)
         rows = np.arange(block.rows) + block.start
-        lists.append(ranker.rank(rows, weights, weights, k, ("exclude",))[0].items)
+        lists.append(ranker.rank(Customers(rows, weights, weights), k, ("exclude",))[0].items)
     return np.concatenate(lists)
 
 

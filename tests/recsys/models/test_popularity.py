@@ -6,7 +6,7 @@ import scipy.sparse as sp
 
 from recsys.errors import UsageError
 from recsys.models.popularity import Popularity, PopularityParameters
-from recsys.ranker import Ranker
+from recsys.ranker import Customers, Ranker
 from recsys.strategy import Seen
 
 IDS = np.array(["a", "b", "c"])
@@ -17,7 +17,7 @@ def ranked(parameters: PopularityParameters, policy: Seen) -> list[list[str]]:
     """Rank for a customer who bought c a half-life ago, and one who bought nothing."""
     purchases = sp.csr_matrix(np.array([[0, 0, 0.5], [0, 0, 0]], dtype=np.float32))
     ranker = Ranker(Popularity(parameters).open({}), parameters, TREND, IDS, 2)
-    ranking = ranker.rank(np.arange(2), purchases, purchases, 3, (policy,))[0]
+    ranking = ranker.rank(Customers(np.arange(2), purchases, purchases), 3, (policy,))[0]
     return [[str(IDS[i]) for i in row if i >= 0] for row in ranking.items]
 
 

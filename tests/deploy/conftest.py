@@ -1,0 +1,38 @@
+"""The whole flow once on a small simulated retailer, for all tests of this folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from pyspark.sql import SparkSession
+
+from deploy.pipeline import Outcome, PipelineConfig, run_pipeline
+from experiments.simulate import run_simulate
+from recsys.data.simulate import SimulateConfig
+
+
+@pytest.fixture(scope="package")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("flow")
+
+
+@pytest.fixture(scope="package")
+def outcome(spark: SparkSession, place: Path) -> Iterator[Outcome]:
+    """The flow on 300 customers, in an MLflow store of its own."""
+    previous = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            patch.delenv(name, raising=False)
+        mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
+        mlflow.create_experiment("recsys", artifact_location=(place / "artifacts").as_uri())
+        mlflow.set_experiment("recsys")
+        run_simulate(SimulateConfig(output=str(place / "raw"), customers=300, items=120, days=200))
+        config = PipelineConfig(
+            data=str(place / "raw" / "*.csv"),
+            mapping="simulated",
+            output=str(place / "out"),
+            k=5,
+        )
+        yield run_pipeline(config, spark)
+        mlflow.set_tracking_uri(previous)
