@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.batch_score import STRATEGIES
 from recsys.errors import UsageError
-from recsys.strategy import Strategy, explained, load_strategy
+from recsys.strategy import STRATEGIES, Strategy, explained, load_strategy
 
 SHIPPED = sorted(path.stem for path in STRATEGIES.glob("*.yaml"))
 
