@@ -21,6 +21,7 @@ from deploy import plots
 from deploy.audits import Counts, Finding
 from recsys import campaign, tracking
 from recsys.batch import Batch, BlockScored, items_allowed, items_given, score_block
+from recsys.data.digest import folder_digest
 from recsys.data.history import NewestHistory, pack_newest
 from recsys.data.tables import read_tables
 from recsys.errors import DataError
@@ -29,7 +30,7 @@ from recsys.past import PastRun, pack_given, past_runs
 from recsys.progress import Counter, say
 from recsys.scoring import add_fallback, check_k, plan_scoring
 from recsys.session import most_tasks, run_tasks
-from recsys.storage import CommitLog, put_new, read_bytes, store_of
+from recsys.storage import CommitLog, put_new, read_bytes, sha256_file, store_of
 from recsys.strategy import Strategy
 from registry.releases import Release, verified_model
 
@@ -44,7 +45,7 @@ class Job:
         slot: what is published once; None where the inputs decide.
         strategy: with the k that counts.
         release: the version that scores.
-        input_digest: of the interactions' files.
+        input_digest: see `digest_of_inputs`.
     """
 
     interactions: str
@@ -61,6 +62,25 @@ class Job:
         inputs = "\n".join((*digests, str(self.release.version), tracking.code_version()))
         key = hashlib.sha256(inputs.encode()).hexdigest()[:12]
         return f"runs/{self.strategy.name}/{self.slot or 'inputs'}-{key}"
+
+
+def digest_of_inputs(interactions: str, strategy: Strategy) -> str:
+    """Digest what a run reads beside the model: the tables and the list of available items.
+
+    Raises:
+        DataError: there is nothing in the interactions' folder.
+    """
+    folder = Path(interactions)
+    # Where the table itself is named, `read_tables` takes these from beside it.
+    beside = [folder.parent / name for name in ("items", "customers")]
+    folders = [folder, *(f for f in beside if folder.name == "interactions" and f.is_dir())]
+    digests = [folder_digest(f) for f in folders]
+    listed = strategy.items.available
+    if listed is not None and Path(listed).is_file():
+        digests.append(sha256_file(Path(listed)))
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,6 @@ from deploy.batch_run import Job
 from deploy.publish import committed, publish
 from recsys import campaign, cli, tracking
 from recsys.config import Config
-from recsys.data.digest import folder_digest
 from recsys.errors import DataError
 from recsys.progress import say, stage
 from recsys.session import spark_session
@@ -111,8 +110,8 @@ def run_batch_score(config: BatchScoreConfig, spark: SparkSession) -> Scored:
     with tracking.step_run("batch_score", "batch_score", parameters), stage("batch_score"):
         release = holder_of(config.model_name, config.stage)
         say(f"  {config.stage} is version {release.version} of {release.name}")
-        digest = folder_digest(Path(config.interactions))
-        job = Job(config.interactions, config.output, config.slot, strategy, release, digest)
+        inputs = batch_run.digest_of_inputs(config.interactions, strategy)
+        job = Job(config.interactions, config.output, config.slot, strategy, release, inputs)
         scored = _run(job, limits, accepted, spark)
         say(
             f"  {scored.status}: {scored.rows:,} recommendations for {scored.customers:,} "

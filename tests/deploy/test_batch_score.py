@@ -117,6 +117,24 @@ def test_items_obey_conditions_prices_and_availability(
     assert table.groupby(["customer_id", "category"]).size().max() <= 2
 
 
+def test_another_list_of_available_items_is_another_run(
+    outcome: Outcome, place: Path, spark: SparkSession
+) -> None:
+    """Without a slot a new table is published whenever what decides on its rows has changed."""
+    table = read_tables(spark, place / "out" / "ingested").items
+    items = sorted(row["item_id"] for row in table.collect())
+    file = strategy(place, "stocked", "items: {available: shelf.csv}")
+    statuses = []
+    for stock in (items[::2], items[::2], items[1::2]):
+        (place / "shelf.csv").write_text("\n".join(["item_id", *stock]) + "\n", "utf-8")
+        accept = "overlap=other stock; score_change=other stock"
+        scored = score(place, spark, "stocked", strategy=file, accept=accept)
+        statuses.append(scored.status)
+        given = {r[0] for r in read_published(spark, place / "stocked").select("item_id").collect()}
+        assert given <= set(stock)
+    assert statuses == [PUBLISHED, ALREADY, PUBLISHED]
+
+
 def test_what_a_customer_got_lately_is_not_given_again(
     outcome: Outcome, place: Path, spark: SparkSession
 ) -> None:
