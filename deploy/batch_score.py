@@ -172,8 +172,7 @@ def _published_before(job: Job) -> Commit | None:
         return None
     if job.slot is None:
         return head if f"{job.run}/" in head.payload["manifest"] else None
-    for number in range(head.number, 0, -1):
-        commit = log.read(number)
+    for commit in reversed(log.history()):
         facts = commit.payload["facts"]
         if (facts.get("slot"), facts["strategy"]["name"]) == (job.slot, job.strategy.name):
             return commit

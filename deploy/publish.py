@@ -43,13 +43,7 @@ def publish(
 
 def committed(store: ObjectStore, run: str) -> Commit | None:
     """Return the newest commit of a run, None where it was not committed."""
-    log = CommitLog(store)
-    head = log.head()
-    for number in range(head.number if head else 0, 0, -1):
-        commit = log.read(number)
-        if run_of(commit) == run:
-            return commit
-    return None
+    return next((c for c in reversed(CommitLog(store).history()) if run_of(c) == run), None)
 
 
 def republish(store: ObjectStore, number: int, reason: str) -> Commit:

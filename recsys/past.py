@@ -57,11 +57,10 @@ def past_runs(output: str, strategy: str, count: int | None = None) -> list[Past
         # A table that was published again counts once.
         if run_of(commit) in [past.run for past in found]:
             continue
-        manifest = manifest_of(store, commit)
-        facts = manifest["facts"]
-        if facts["strategy"]["name"] == strategy:
+        if commit.payload["facts"]["strategy"]["name"] == strategy:
+            manifest = manifest_of(store, commit)
             parts = tuple(parts_of(manifest, RECOMMENDATIONS))
-            found.append(PastRun(number, run_of(commit), facts, parts))
+            found.append(PastRun(number, run_of(commit), manifest["facts"], parts))
     return found
 
 

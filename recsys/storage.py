@@ -15,6 +15,7 @@ import shutil
 import socket
 import uuid
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from recsys.errors import DataError, PublishError, UsageError
 
 REMOTE_SCHEMES = ("abfs", "abfss", "az", "azure", "gs", "s3", "s3a")
 COMMITS = "_commits"
+READS_AT_ONCE = 16
 HINT = "_current.json"
 
 
@@ -257,7 +259,9 @@ class CommitLog:
 
     def history(self) -> list[Commit]:
         """Return all commits, oldest first; raises BrokenLogError where the chain does not hold."""
-        commits = [self.read(number) for number in range(1, self._last_number() + 1)]
+        # An object store answers in tens of milliseconds, and a log grows for years.
+        with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+            commits = list(pool.map(self.read, range(1, self._last_number() + 1)))
         for before, after in pairwise(commits):
             _check_link(before, after)
         return commits
@@ -279,18 +283,37 @@ class CommitLog:
         number = expected + 1
         previous = self.read(expected).digest if expected else None
         data = _encode(number, previous, record)
-        # A cloud's client repeats a request whose answer was lost, and is then told that the
-        # object exists: its content says whose it is.
-        if not put_new(self.store, _key(number), data):
+        if not self._put_commit(_key(number), data):
             winner = self.read(number)
-            if read_bytes(self.store, _key(number)) != data:
-                raise CommitConflict(
-                    f"Commit {number} was taken by {winner.writer} at {winner.time}: look at "
-                    "what it changed, then run again."
-                )
+            raise CommitConflict(
+                f"Commit {number} was taken by {winner.writer} at {winner.time}: look at "
+                "what it changed, then run again."
+            )
         commit = _decode(number, data)
         self._hint(commit)
         return commit
+
+    def _put_commit(self, key: str, data: bytes) -> bool:
+        """Write a commit that must not exist yet; returns whether it is this one that stands.
+
+        The answer to a write may be lost on its way. A client that repeats the request is told
+        that the object exists, one that gives up raises: the content says whose it is.
+        """
+        try:
+            if put_new(self.store, key, data):
+                return True
+            found = read_bytes(self.store, key)
+            if found is None:
+                raise PublishError(
+                    f"{key} cannot be written (the store refuses it, yet there is no such object): "
+                    "run again."
+                )
+            return found == data
+        except PublishError:
+            with suppress(BaseError, OSError):
+                if read_bytes(self.store, key) == data:
+                    return True
+            raise
 
     def _last_number(self) -> int:
         """Return the highest number in the log, 0 where it is empty."""

@@ -55,13 +55,17 @@ def running(folder: Path) -> Iterator[str]:
         process.wait(20)
 
 
+def endpoint(connection: str) -> str:
+    """Return http://host:port of a connection string."""
+    return connection.split("BlobEndpoint=")[1].rstrip(";").rsplit("/", 1)[0]
+
+
 def container(connection: str, patch: pytest.MonkeyPatch) -> str:
     """Make a container and let this process's stores find the emulator; returns its URL."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     BlobServiceClient.from_connection_string(connection).create_container(name)
-    endpoint = connection.split("BlobEndpoint=")[1].rstrip(";").rsplit("/", 1)[0]
     patch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
-    patch.setenv("AZURITE_BLOB_STORAGE_URL", endpoint)
+    patch.setenv("AZURITE_BLOB_STORAGE_URL", endpoint(connection))
     return f"az://{name}"
 
 

@@ -1,15 +1,18 @@
-"""The whole flow once on a small simulated retailer, for all tests of this folder."""
+"""For all tests of this folder: the flow once on a small simulated retailer, and Azurite."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
+from obstore.store import ObjectStore
 from pyspark.sql import SparkSession
 
 from deploy.pipeline import Outcome, PipelineConfig, run_pipeline
 from experiments.simulate import run_simulate
 from recsys.data.simulate import SimulateConfig
+from recsys.storage import store_of
+from tests import azurite
 
 
 @pytest.fixture(scope="package")
@@ -36,3 +39,21 @@ def outcome(spark: SparkSession, place: Path) -> Iterator[Outcome]:
         )
         yield run_pipeline(config, spark)
         mlflow.set_tracking_uri(previous)
+
+
+@pytest.fixture(scope="package")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with azurite.running(tmp_path_factory.mktemp("azurite")) as connection:
+        yield connection
+
+
+@pytest.fixture(params=["disk", "azurite"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "azurite":
+        return azurite.container(request.getfixturevalue("emulator"), monkeypatch) + "/table"
+    return str(tmp_path / "table")
+
+
+@pytest.fixture
+def store(url: str) -> ObjectStore:
+    return store_of(url, create=True)

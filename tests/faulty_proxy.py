@@ -1,0 +1,116 @@
+"""A proxy before a storage service that spoils some requests, as networks and services do."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+SILENCE = 5.0
+REASONS = {412: "ConditionNotMet", 503: "ServerBusy"}
+
+
+@dataclass
+class Fault:
+    """What happens to requests that write.
+
+    Attributes:
+        word: what the path of a spoiled request holds.
+        kind: a status to answer with, `silent` (passed on to nobody, answered by nobody) or `lost`
+            (passed on, but the answer is lost).
+        times: how many requests are spoiled.
+        seen: how many were.
+    """
+
+    word: str
+    kind: int | str
+    times: int
+    seen: int = 0
+
+
+@dataclass
+class Proxy:
+    """A running proxy; `fault` may be changed at any time.
+
+    Attributes:
+        port: where it listens.
+        target: port that it passes requests on to.
+        fault: None for none.
+    """
+
+    port: int
+    target: int
+    fault: Fault | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def spoil(self, method: str, path: str) -> int | str | None:
+        """Decide what happens to a request, and count it."""
+        with self.lock:
+            fault = self.fault
+            if fault is None or method != "PUT" or fault.seen >= fault.times:
+                return None
+            if fault.word not in unquote(path):
+                return None
+            fault.seen += 1
+            return fault.kind
+
+
+@contextmanager
+def before(endpoint: str) -> Iterator[Proxy]:
+    """Start a proxy before a service on this machine, given as http://host:port."""
+    target = urlsplit(endpoint).port
+    assert target is not None
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+        def _handle(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            kind = proxy.spoil(self.command, self.path)
+            if kind == "silent":
+                time.sleep(SILENCE)
+                self.close_connection = True
+            elif isinstance(kind, int):
+                self.send_response(kind, REASONS[kind])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            else:
+                self._pass_on(body, answer=kind != "lost")
+
+        def _pass_on(self, body: bytes, answer: bool) -> None:
+            service = HTTPConnection("127.0.0.1", target, timeout=30)
+            service.request(self.command, self.path, body, dict(self.headers))
+            found = service.getresponse()
+            data = found.read()
+            service.close()
+            if not answer:
+                self.close_connection = True
+                return
+            self.send_response_only(found.status, found.reason)
+            for name, value in found.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            length = found.getheader("Content-Length") if self.command == "HEAD" else len(data)
+            self.send_header("Content-Length", str(length or 0))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = _handle  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    proxy = Proxy(server.server_port, target)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
