@@ -163,11 +163,13 @@ def _local_file(store: LocalStore, key: str) -> Path:
 
 
 def read_bytes(store: ObjectStore, key: str) -> bytes | None:
-    """Return an object's content, None where there is no such object."""
+    """Return an object's content, None where there is none; raises DataError where it cannot."""
     try:
         return bytes(store.get(key).bytes())
     except FileNotFoundError:
         return None
+    except (BaseError, OSError) as error:
+        raise _unreadable(key, error) from error
 
 
 def put(store: ObjectStore, key: str, data: bytes) -> None:
@@ -186,8 +188,22 @@ def put(store: ObjectStore, key: str, data: bytes) -> None:
 
 
 def keys_of(store: ObjectStore, prefix: str) -> dict[str, datetime]:
-    """Return the objects below a prefix, each with the time of its last change."""
-    return {m["path"]: m["last_modified"] for batch in store.list(prefix) for m in batch}
+    """Return the objects below a prefix, each with the time of its last change.
+
+    Raises:
+        DataError: the store does not answer.
+    """
+    try:
+        return {m["path"]: m["last_modified"] for batch in store.list(prefix) for m in batch}
+    except (BaseError, OSError) as error:
+        raise _unreadable(prefix, error) from error
+
+
+def _unreadable(key: str, error: Exception) -> DataError:
+    return DataError(
+        f"{key} cannot be read ({_first_line(error)}): check that the storage answers and that "
+        "you may read it, then run again."
+    )
 
 
 def remove(store: ObjectStore, keys: Iterable[str]) -> None:
@@ -310,7 +326,7 @@ class CommitLog:
                 )
             return found == data
         except PublishError:
-            with suppress(BaseError, OSError):
+            with suppress(DataError):
                 if read_bytes(self.store, key) == data:
                     return True
             raise
@@ -318,8 +334,10 @@ class CommitLog:
     def _last_number(self) -> int:
         """Return the highest number in the log, 0 where it is empty."""
         pattern = re.compile(rf"{COMMITS}/(\d{{8}})\.json")
-        listed = (meta["path"] for batch in self.store.list(COMMITS) for meta in batch)
-        return max((int(m[1]) for path in listed if (m := pattern.fullmatch(path))), default=0)
+        return max(
+            (int(m[1]) for path in keys_of(self.store, COMMITS) if (m := pattern.fullmatch(path))),
+            default=0,
+        )
 
     def _hint(self, commit: Commit) -> None:
         """Tell people and tools which commit was the last; the commit stands without it."""

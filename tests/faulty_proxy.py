@@ -15,19 +15,21 @@ REASONS = {412: "ConditionNotMet", 503: "ServerBusy"}
 
 @dataclass
 class Fault:
-    """What happens to requests that write.
+    """What happens to some requests.
 
     Attributes:
         word: what the path of a spoiled request holds.
         kind: a status to answer with, `silent` (passed on to nobody, answered by nobody) or `lost`
             (passed on, but the answer is lost).
         times: how many requests are spoiled.
-        seen: how many were.
+        method: of the requests.
+        seen: how many were spoiled.
     """
 
     word: str
     kind: int | str
     times: int
+    method: str = "PUT"
     seen: int = 0
 
 
@@ -50,7 +52,7 @@ class Proxy:
         """Decide what happens to a request, and count it."""
         with self.lock:
             fault = self.fault
-            if fault is None or method != "PUT" or fault.seen >= fault.times:
+            if fault is None or method != fault.method or fault.seen >= fault.times:
                 return None
             if fault.word not in unquote(path):
                 return None

@@ -108,6 +108,16 @@ def test_a_lost_answer_makes_no_second_commit(
     assert len(CommitLog(impatient).history()) == 1
 
 
+def test_a_service_that_does_not_answer_readers_is_named(
+    impatient: ObjectStore, proxy: Proxy
+) -> None:
+    published(impatient, 0)
+    for word in ("comp=list", "_commits/00000001"):
+        proxy.fault = Fault(word, 503, EVER, "GET")
+        with pytest.raises(DataError, match="_commits.* cannot be read .*storage answers"):
+            CommitLog(impatient).head()
+
+
 def test_a_full_disk_leaves_the_last_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = store_of(tmp_path, create=True)
     published(store, 0)
