@@ -1,70 +1,91 @@
 """A batch run is killed at any moment: readers see the old table or the new one, never half."""
 
-import os
+import fnmatch
 import random
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import mlflow
 import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from deploy.pipeline import Outcome
-from recsys.published import published_files, read_manifest, read_published
-from recsys.storage import CommitLog, store_of
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-K = 5
+from recsys.published import published_files, published_table, read_manifest, read_published
+from recsys.storage import CommitLog, keys_of, store_of
+from tests import azurite
+from tests.deploy.drivers import Driver, clean, ended, kill, start
 
 # Step → the files by which it is seen to have begun.
 STEPS = {
-    "run begun": "runs/*/*/_run.json",
-    "first block": "runs/*/*/blocks/*.json",
-    "manifest": "runs/*/*/_manifest-*.json",
-    "commit": "_commits/00000002.json",
+    "run begun": "runs/*/_run.json",
+    "first block": "runs/*/blocks/*.json",
+    "manifest": "runs/*/_manifest-*.json",
+    "commit": "_commits/*.json",
 }
+# Between two looks of one reader; without it the readers leave no time to those who write.
+PAUSE = 0.3
 Reader = Callable[[], tuple[int, int]]
 
 
-def start(place: Path, output: Path, slot: str) -> "subprocess.Popen[bytes]":
-    options = {
-        "interactions": place / "out" / "ingested",
-        "output": output,
-        "slot": slot,
-        "k": K,
-    }
-    command = [sys.executable, "-m", "deploy.batch_score"]
-    command += [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+@dataclass(frozen=True)
+class Published:
+    """A first table.
+
+    Attributes:
+        interactions: folder that it is made from.
+        output: folder or URL.
+        rows: number of its rows.
+        seconds: how long its run took.
+    """
+
+    interactions: Path
+    output: str
+    rows: int
+    seconds: float
+
+    def start(self, slot: str) -> Driver:
+        """Start a run of another slot."""
+        return start(self.interactions, self.output, slot)
+
+    def converges(self, slot: str) -> None:
+        """Run a slot until it is through; exactly one commit must hold it."""
+        ended(self.start(slot))
+        log = CommitLog(store_of(self.output))
+        slots = [commit.payload["facts"]["slot"] for commit in log.history()]
+        assert slots.count(slot) == 1
 
 
-def kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill the driver alone, as the system does; then whatever it left running."""
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+@pytest.fixture(scope="module", params=["disk", "azurite"])
+def table(
+    request: pytest.FixtureRequest,
+    outcome: Outcome,
+    place: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Published]:
+    with pytest.MonkeyPatch.context() as patch:
+        output = str(tmp_path_factory.mktemp("killed") / "table")
+        if request.param == "azurite":
+            output = azurite.container(request.getfixturevalue("emulator"), patch) + "/table"
+        started = time.monotonic()
+        interactions = place / "out" / "ingested"
+        ended(start(interactions, output, "first"))
+        rows = read_manifest(output)[1]["facts"]["counts"]["rows"]
+        yield Published(interactions, output, rows, time.monotonic() - started)
 
 
-def readers(spark: SparkSession, output: Path) -> dict[str, Reader]:
+def readers(spark: SparkSession, output: str) -> dict[str, Reader]:
     """Return how each user opens the table: number of rows, and of different runs in it."""
+
+    def by_arrow() -> tuple[int, int]:
+        table = published_table(output)
+        return len(table), len(set(table["scored_at"].to_pylist()))
 
     def by_pandas() -> tuple[int, int]:
         table = pd.concat(pd.read_parquet(file) for file in published_files(output))
@@ -83,7 +104,9 @@ def readers(spark: SparkSession, output: Path) -> dict[str, Reader]:
         row = table.agg(F.count("*"), F.count_distinct("scored_at")).collect()[0]
         return row[0], row[1]
 
-    return {"pandas": by_pandas, "duckdb": by_duckdb, "spark": by_spark}
+    if "://" in output:
+        return {"arrow": by_arrow}
+    return {"arrow": by_arrow, "pandas": by_pandas, "duckdb": by_duckdb, "spark": by_spark}
 
 
 @contextmanager
@@ -92,7 +115,7 @@ def looping(all_readers: dict[str, Reader], rows: int) -> Iterator[dict[str, int
     ended, looks, wrong = threading.Event(), dict.fromkeys(all_readers, 0), list[str]()
 
     def loop(name: str) -> None:
-        while not ended.is_set():
+        while not ended.wait(PAUSE):
             try:
                 found = all_readers[name]()
                 if found != (rows, 1):
@@ -100,7 +123,6 @@ def looping(all_readers: dict[str, Reader], rows: int) -> Iterator[dict[str, int
             except Exception as error:
                 wrong.append(f"{name}: {error}")
             looks[name] += 1
-            time.sleep(0.05)
 
     threads = [threading.Thread(target=loop, args=(name,)) for name in all_readers]
     for thread in threads:
@@ -114,59 +136,46 @@ def looping(all_readers: dict[str, Reader], rows: int) -> Iterator[dict[str, int
     assert wrong == []
 
 
-@pytest.fixture
-def published(outcome: Outcome, place: Path, tmp_path: Path) -> tuple[Path, int, float]:
-    """A first table: its folder, its rows, and how long its run took."""
-    output = tmp_path / "table"
-    started = time.monotonic()
-    assert start(place, output, "first").wait() == 0
-    rows = read_manifest(output)[1]["facts"]["counts"]["rows"]
-    return output, rows, time.monotonic() - started
-
-
-def converges(place: Path, output: Path, slot: str) -> None:
-    """Run the slot again until it is through; exactly one commit must hold it."""
-    assert start(place, output, slot).wait() == 0
-    slots = [c.payload["facts"]["slot"] for c in CommitLog(store_of(output)).history()]
-    assert slots.count(slot) == 1
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("step", STEPS)
-def test_killed_at_a_step(
-    step: str, place: Path, published: tuple[Path, int, float], spark: SparkSession
-) -> None:
-    output, rows, _ = published
-    before = {*output.glob(STEPS[step])}
-    with looping(readers(spark, output), rows) as looks:
-        process = start(place, output, "second")
-        while process.poll() is None and {*output.glob(STEPS[step])} <= before:
-            time.sleep(0.002)
-        kill(process)
-        converges(place, output, "second")
+def test_killed_at_a_step(step: str, table: Published, spark: SparkSession) -> None:
+    store = store_of(table.output)
+
+    def begun() -> set[str]:
+        return set(fnmatch.filter(keys_of(store, STEPS[step].split("/")[0]), STEPS[step]))
+
+    before = begun()
+    with looping(readers(spark, table.output), table.rows) as looks:
+        driver = table.start(step.replace(" ", "-"))
+        while driver.poll() is None and begun() <= before:
+            time.sleep(0.005)
+        kill(driver)
+        table.converges(step.replace(" ", "-"))
+        clean(driver)
+    assert begun() > before
     assert min(looks.values()) > 3
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_killed_at_50_random_moments(
-    place: Path, published: tuple[Path, int, float], spark: SparkSession
-) -> None:
+def test_killed_at_random_moments(table: Published, spark: SparkSession) -> None:
     """The slot is killed again and again, each time at another moment, and goes on."""
-    output, rows, seconds = published
-    draw = random.Random(11)
-    kills = 0
-    with looping(readers(spark, output), rows) as looks:
-        for number in range(50):
-            slot = f"slot-{number // 5}"
-            process = start(place, output, slot)
-            try:
-                process.wait(draw.uniform(0.3, 1.2) * seconds)
-            except subprocess.TimeoutExpired:
-                kills += 1
-            kill(process)
-            if number % 5 == 4:
-                converges(place, output, slot)
-    assert kills >= 25
-    assert min(looks.values()) > 50
+    wanted = 10 if "://" in table.output else 50
+    draw, kills, slot = random.Random(11), 0, 0
+    with looping(readers(spark, table.output), table.rows) as looks:
+        while kills < wanted:
+            drivers = []
+            for _ in range(5):
+                drivers.append(table.start(f"slot-{slot}"))
+                try:
+                    drivers[-1].wait(draw.uniform(0.3, 1.0) * table.seconds)
+                except subprocess.TimeoutExpired:
+                    kills += 1
+                    kill(drivers[-1])
+            table.converges(f"slot-{slot}")
+            for driver in drivers:
+                clean(driver)
+            slot += 1
+    assert slot <= wanted
+    assert min(looks.values()) > wanted

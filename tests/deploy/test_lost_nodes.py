@@ -2,21 +2,18 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
-import mlflow
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from deploy.pipeline import Outcome
 from recsys.published import read_published
 from recsys.storage import CommitLog, store_of
+from tests.deploy.drivers import Driver, ended, start
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 EXECUTOR = "CoarseGrainedExecutorBackend"
 KILLS = 3
 
@@ -37,28 +34,13 @@ cli.run(batch_score.main, batch_score.BatchScoreConfig, None, "test", sys.argv[1
 """
 
 
-def start(
-    place: Path, output: Path, slow: str, settings: dict[str, str]
-) -> "subprocess.Popen[str]":
-    words = {"interactions": place / "out" / "ingested", "output": output, "k": 5, "slot": "x"}
-    command = [sys.executable, "-c", CHILD.format(slow=slow, settings=settings)]
-    command += [word for name, value in words.items() for word in (f"--{name}", str(value))]
-    environment = os.environ | {
-        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
-        "SPARK_MASTER": "local-cluster[2,1,1024]",
-    }
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+def start_slow(place: Path, output: Path, slow: str, settings: dict[str, str]) -> Driver:
+    program = ("-c", CHILD.format(slow=slow, settings=settings))
+    master = "local-cluster[2,1,1024]"
+    return start(place / "out" / "ingested", output, "x", program, SPARK_MASTER=master)
 
 
-def executors(process: "subprocess.Popen[str]") -> list[int]:
+def executors(process: Driver) -> list[int]:
     """Return the executors' process ids that a run started."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -67,17 +49,6 @@ def executors(process: "subprocess.Popen[str]") -> list[int]:
             if EXECUTOR in command and os.getsid(int(folder.name)) == process.pid:
                 found.append(int(folder.name))
     return found
-
-
-def ended(process: "subprocess.Popen[str]") -> str:
-    """Wait for a run's end; returns what it printed."""
-    try:
-        text, _ = process.communicate(timeout=240)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, text[-3000:]
-    return text
 
 
 def rows(spark: SparkSession, output: Path) -> DataFrame:
@@ -98,7 +69,7 @@ def test_executors_killed_three_times_change_nothing(
     outcome: Outcome, place: Path, tmp_path: Path, spark: SparkSession
 ) -> None:
     output = tmp_path / "table"
-    process = start(place, output, "time.sleep(2)", {})
+    process = start_slow(place, output, "time.sleep(2)", {})
     killed = 0
     try:
         while process.poll() is None and killed < KILLS:
@@ -130,7 +101,7 @@ def test_tasks_that_run_twice_at_once_change_nothing(
     }
     slow = "time.sleep(0.1 if TaskContext.get().attemptNumber() else 4)"
     output = tmp_path / "table"
-    ended(start(place, output, slow, settings))
+    ended(start_slow(place, output, slow, settings))
     parts = [*output.glob("runs/*/*/recommendations/part-*.parquet")]
     blocks = [*output.glob("runs/*/*/blocks/*.json")]
     assert len(parts) >= len(blocks)
