@@ -20,6 +20,7 @@ from recsys.config import Config
 from recsys.errors import DataError
 from recsys.progress import say
 from recsys.published import AUDIENCE, published_table, read_manifest
+from recsys.samples import item_names
 
 
 class ShowConfig(Config):
@@ -46,13 +47,13 @@ def shown(config: ShowConfig) -> Iterator[str]:
         f"**{strategy['name']}**: {strategy['description']} Commit {commit.number}, "
         f"{len(audience):,} customers, {held_out:,} held out, {len(rows):,} recommendations.\n"
     )
-    names = item_names(Path(config.interactions))
+    names = item_names(config.interactions)
     picked = evenly(sorted(rows[c.CUSTOMER_ID].unique()), config.customers)
     bought = bought_last(Path(config.interactions), picked)
     yield "| customer | bought last | recommended (because of) |"
     yield "|---|---|---|"
     for customer in picked:
-        last = [names.get(item, item) for item in bought[customer][: config.items]]
+        last = [_named(names, item) for item in bought[customer][: config.items]]
         given = rows[rows[c.CUSTOMER_ID] == customer].sort_values("rank").head(config.items)
         told = [
             _told(names, item, because) for item, because in given[["item_id", "because"]].values
@@ -63,15 +64,6 @@ def shown(config: ShowConfig) -> Iterator[str]:
 def evenly(ids: Sequence[str], count: int) -> list[str]:
     """Pick ids in equal steps from the first to the last."""
     return [ids[n] for n in np.unique(np.linspace(0, len(ids) - 1, count).astype(int))]
-
-
-def item_names(interactions: Path) -> dict[str, str]:
-    """Return id → description, where the items table has one."""
-    table = _read(interactions / "items", [c.ITEM_ID, c.DESCRIPTION]).to_pandas().dropna()
-    return {
-        str(item): str(name).strip().capitalize()
-        for item, name in zip(table[c.ITEM_ID], table[c.DESCRIPTION], strict=True)
-    }
 
 
 def bought_last(interactions: Path, customers: Sequence[str]) -> dict[str, list[str]]:
@@ -86,12 +78,17 @@ def bought_last(interactions: Path, customers: Sequence[str]) -> dict[str, list[
 
 def _told(names: dict[str, str], item: str, because: Sequence[str] | None) -> str:
     """Write an item with the first of its reasons; its own purchase is called what it is."""
-    name = names.get(item, item)
     if because is None or len(because) == 0:
-        return name
+        return _named(names, item)
     if because[0] == item:
-        return f"{name} *(bought before)*"
-    return f"{name} *({names.get(because[0], because[0])})*"
+        return f"{_named(names, item)} *(bought before)*"
+    return f"{_named(names, item)} *({_named(names, because[0])})*"
+
+
+def _named(names: dict[str, str], item: str) -> str:
+    """Write an item's description as a sentence begins, the id where there is none."""
+    name = names.get(item, item)
+    return name if name == item else name.capitalize()
 
 
 def _read(folder: Path, names: list[str], wanted: pc.Expression | None = None) -> pa.Table:

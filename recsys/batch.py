@@ -7,10 +7,9 @@ none; two runs of the same slot leave the same rows, and whoever commits first d
 import json
 import uuid
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from recsys import columns as c
 from recsys import schemas
 from recsys.campaign import ALLOWED, AUDIENCE, Campaign
 from recsys.hold_out import CONTROL, TREATMENT, held_out
-from recsys.kernels.blocks import Block
+from recsys.kernels.entries import cells_of, find
 from recsys.published import AUDIENCE as AUDIENCE_TABLE
 from recsys.published import RECOMMENDATIONS, Part, write_part
 from recsys.ranker import FOLD_IN, MODEL, SOURCES, Ranking
@@ -104,8 +103,7 @@ def score_block(batch: Batch, number: int) -> BlockScored:
     tables = []
     for chunk in chunks(plan, block, meant & ~control, campaign.given_lately(number)):
         ranker = open_ranker(plan)
-        policy = np.zeros(0, dtype=bool) if chunk.again is None else chunk.again
-        (ranking,) = ranker.rank(chunk.customers, batch.strategy.k, (policy,))
+        (ranking,) = ranker.rank(chunk.customers, batch.strategy.k, chunk.policies())
         reasons = ranker.reasons(chunk.customers, ranking, batch.strategy.because)
         given[chunk.local] = (ranking.items >= 0).sum(axis=1)
         tables.append(_recommendations(batch, block.start + chunk.local, ranking, reasons))
@@ -122,14 +120,13 @@ class _Tally:
     """What is counted over the chunks of a block; `items` [items] how often each was given."""
 
     items: NDArray[np.int64]
-    sources: NDArray[np.int64] = None  # type: ignore[assignment]
+    sources: NDArray[np.int64] = field(
+        default_factory=lambda: np.zeros(len(SOURCES), dtype=np.int64)
+    )
     scores: tuple[float, float] = (0.0, 0.0)
     duplicates: int = 0
     compared: int = 0
     same: int = 0
-
-    def __post_init__(self) -> None:
-        self.sources = np.zeros(len(SOURCES), dtype=np.int64)
 
     def add(self, ranking: Ranking) -> None:
         """Count one chunk's lists."""
@@ -151,20 +148,12 @@ def _compare(batch: Batch, tally: _Tally, number: int, chunk: Chunk, ranking: Ra
     given = batch.campaign.given
     if given is None:
         return
-    last = _matrix(given.read(number).before(1), batch.plan.history.items)[chunk.local]
+    block, width = given.read(number).before(1), batch.plan.history.items
+    last = block.matrix(np.ones(len(block.columns)), width)[chunk.local]
     tally.compared += int((np.diff(last.indptr) > 0).sum())
-    width = batch.plan.history.items
-    row = np.repeat(np.arange(last.shape[0]), np.diff(last.indptr))
-    now_row, place = np.nonzero(ranking.items >= 0)
-    now = now_row * width + ranking.items[now_row, place]
-    before = row * width + last.indices
-    if len(before):
-        place = np.minimum(np.searchsorted(before, now), len(before) - 1)
-        tally.same += int((before[place] == now).sum())
-
-
-def _matrix(block: Block, items: int) -> Any:
-    return block.matrix(np.ones(len(block.columns)), items)
+    row, place = np.nonzero(ranking.items >= 0)
+    again, _ = find(cells_of(last), row * width + ranking.items[row, place])
+    tally.same += int(again.sum())
 
 
 def _write(

@@ -18,6 +18,7 @@ from recsys.data.catalogue import read_categories
 from recsys.data.dataset import Fold, History
 from recsys.hit_table import CAMPAIGN, KS, QUESTIONS, K
 from recsys.kernels.blocks import Block
+from recsys.kernels.entries import cells_of, find, rows_of
 from recsys.metrics import beyond_accuracy
 from recsys.metrics.ranking import per_customer, per_customer_revenue
 from recsys.models import arrays
@@ -120,27 +121,15 @@ def _excluded(plan: Plan, block: Block, before: sp.csr_matrix) -> dict[str, sp.c
 
 def _relevant(bought: sp.csr_matrix, excluded: sp.csr_matrix) -> _Relevant:
     """Find what counts as relevant: all that was bought and might have been recommended."""
-    row, barred = (np.repeat(np.arange(m.shape[0]), np.diff(m.indptr)) for m in (bought, excluded))
-    item = bought.indices.astype(np.int64)
+    row, item = rows_of(bought), bought.indices.astype(np.int64)
     revenue = bought.data.astype(np.float64)
-    width = bought.shape[1]
-    out, _ = _find(barred * width + excluded.indices, row * width + item)
+    out, _ = find(cells_of(excluded), cells_of(bought))
     row, item, revenue = row[~out], item[~out], revenue[~out]
     count = np.bincount(row, minlength=bought.shape[0])
     eligible = np.flatnonzero(count)
     return _Relevant(
         eligible, np.searchsorted(eligible, row), item, revenue, count[eligible].astype(np.int64)
     )
-
-
-def _find(
-    rising: NDArray[np.int64], wanted: NDArray[np.int64]
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return which of the wanted numbers are among the rising ones, and where."""
-    if len(rising) == 0:
-        return np.zeros(wanted.shape, dtype=bool), np.zeros(wanted.shape, dtype=np.int64)
-    place = np.minimum(np.searchsorted(rising, wanted), len(rising) - 1)
-    return rising[place] == wanted, place
 
 
 def _customers(
@@ -199,7 +188,7 @@ def _hits(
     width = max(int(relevant.item.max(initial=-1)) + 1, items)
     cells = np.arange(len(shown))[:, None] * width + shown
     # -1 (no recommendation) must be no customer's item.
-    hits, place = _find(relevant.row * width + relevant.item, np.where(shown >= 0, cells, -1))
+    hits, place = find(relevant.row * width + relevant.item, np.where(shown >= 0, cells, -1))
     gains = np.zeros(shown.shape)
     gains[hits] = relevant.revenue[place[hits]]
     return hits, gains

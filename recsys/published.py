@@ -88,7 +88,7 @@ def read_part(
 def read_published(
     spark: SparkSession,
     output: str | Path,
-    table: str = "recommendations",
+    table: str = RECOMMENDATIONS,
     commit: int | None = None,
 ) -> DataFrame:
     """Read a published table.
@@ -122,7 +122,7 @@ def published_table(
 
 
 def published_files(
-    output: str | Path, table: str = "recommendations", commit: int | None = None
+    output: str | Path, table: str = RECOMMENDATIONS, commit: int | None = None
 ) -> list[str]:
     """Return the paths of a published table's files; see `read_published`."""
     chosen, manifest = read_manifest(output, commit)

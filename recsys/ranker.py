@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.errors import ModelError
+from recsys.kernels.entries import cells_of, find, rows_of
 from recsys.kernels.topk import LARGEST_BLOCK, Caps, Catalogue, pruned_top_k, top_k, with_entries
 from recsys.models.base import Explains, FactorScorer, Floats, Hyperparameters, Ints, Scorer
 from recsys.strategy import LADDER, Rung, Seen
@@ -192,7 +193,7 @@ class Ranker:
         if self.rules.allowed is not None:
             mask &= self.rules.allowed[purchases.indices]
         if customers.barred is not None and mask.any():
-            mask &= ~_entries_in(purchases, customers.barred)
+            mask &= ~find(cells_of(customers.barred), cells_of(purchases))[0]
         return mask
 
     def _scored(self, customers: Customers, k: int, own: bool) -> _Scored:
@@ -221,7 +222,7 @@ class Ranker:
         items[~speaks], values[~speaks] = -1, -np.inf
         if not own:
             return _Scored(items, values, np.empty(0, dtype=np.float32))
-        row = _rows(purchases)
+        row = rows_of(purchases)
         places = catalogue.places[purchases.indices]
         scores = np.empty(len(row), dtype=np.float32)
         size = max(1, PAIRS_A_PIECE // max(1, vectors.shape[1]))
@@ -238,7 +239,7 @@ class Ranker:
         scores = self.scorer.personal(customers.rows, customers.weights)
         scores *= self.priors[0] if len(self.priors) == 1 else self.priors[_trend(customers)]
         scores[self._silenced(customers)] = -np.inf
-        bought = (_rows(purchases), purchases.indices)
+        bought = (rows_of(purchases), purchases.indices)
         own = scores[bought]
         scores[bought] = -np.inf
         self._forbid(scores, barred)
@@ -249,7 +250,7 @@ class Ranker:
         if self.rules.allowed is not None:
             scores[:, ~self.rules.allowed] = -np.inf
         if barred is not None:
-            scores[_rows(barred), barred.indices] = -np.inf
+            scores[rows_of(barred), barred.indices] = -np.inf
 
     def _list(self, scored: _Scored, customers: Customers, k: int, again: Mask) -> Ranking:
         """Apply one policy and fill up with popularity where the recommender is silent."""
@@ -298,7 +299,7 @@ class Ranker:
             (~again, customers.purchases.indices, customers.purchases.indptr),
             shape=customers.purchases.shape,
         )[short]
-        row, column = _rows(own)[own.data], own.indices[own.data]
+        row, column = rows_of(own)[own.data], own.indices[own.data]
         filler[row, column] = -np.inf
         self._forbid(filler, None if customers.barred is None else customers.barred[short])
         # What a customer has stays where it is: popularity is at most 1.
@@ -320,11 +321,6 @@ def _trend(customers: Customers) -> Ints:
     return customers.trend
 
 
-def _rows(matrix: sp.csr_matrix) -> Ints:
-    """Return the row of each entry."""
-    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-
-
 def _union(a: sp.csr_matrix, b: sp.csr_matrix) -> sp.csr_matrix:
     """Return a matrix [n, items] with an entry wherever one of the two has one."""
     ones = (
@@ -332,17 +328,6 @@ def _union(a: sp.csr_matrix, b: sp.csr_matrix) -> sp.csr_matrix:
         for m in (a, b)
     )
     return (next(ones) + next(ones)).tocsr()
-
-
-def _entries_in(matrix: sp.csr_matrix, other: sp.csr_matrix) -> Mask:
-    """Mark the entries of a matrix where the other one has an entry, too."""
-    width = matrix.shape[1]
-    cells, others = (_rows(m) * width + m.indices for m in (matrix, other))
-    if len(others) == 0:
-        return np.zeros(len(cells), dtype=bool)
-    # Rows and, within them, columns rise, so a search finds what is equal.
-    place = np.minimum(np.searchsorted(others, cells), len(others) - 1)
-    return np.asarray(others[place] == cells)
 
 
 def _numbers(factors: Floats, of: str) -> Floats:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recsys import columns as c
 from recsys import hit_table
 from recsys.data.dataset import Fold, History
+from recsys.errors import DataError
 from recsys.evaluation import Evaluation
 from recsys.kernels.blocks import Block
 from recsys.scoring import read_ids
@@ -34,7 +35,7 @@ def sample_customers(evaluation: Evaluation, fold: Fold, question: str) -> pd.Da
     """
     rows = hit_table.of_question(pq.read_table(evaluation.table), question)
     picked = rows.take(light_to_heavy(rows)).to_pylist()
-    names = item_names(fold.history)
+    names = item_names(fold.history.tables)
     last = bought_last(fold.history, [row[c.CUSTOMER_ID] for row in picked])
     return pd.DataFrame(
         [
@@ -67,11 +68,20 @@ def light_to_heavy(rows: pa.Table, count: int = CUSTOMERS) -> NDArray[np.int64]:
     return np.asarray(order[np.unique(steps)])
 
 
-def item_names(history: History) -> dict[str, str]:
-    """Return id → description, the id where there is none."""
-    table = pq.read_table(
-        Path(history.tables) / "items", columns=[c.ITEM_ID, c.DESCRIPTION]
-    ).to_pydict()
+def item_names(tables: str | Path) -> dict[str, str]:
+    """Return id → description, the id where there is none.
+
+    Args:
+        tables: folder with a table `items`.
+
+    Raises:
+        DataError: there is no such table.
+    """
+    folder = Path(tables) / "items"
+    try:
+        table = pq.read_table(folder, columns=[c.ITEM_ID, c.DESCRIPTION]).to_pydict()
+    except (OSError, pa.ArrowInvalid):
+        raise DataError(f"{folder} is no table: give the folder that `ingest` wrote.") from None
     return {
         item: (description or "").strip() or item
         for item, description in zip(table[c.ITEM_ID], table[c.DESCRIPTION], strict=True)

@@ -76,6 +76,10 @@ class Chunk:
     customers: Customers
     again: Mask | None
 
+    def policies(self, *others: Policy) -> tuple[Policy, ...]:
+        """Return the other policies on bought items and, behind them, the campaign's."""
+        return others if self.again is None else (*others, self.again)
+
 
 def plan_scoring(
     spark: SparkSession,
@@ -170,8 +174,7 @@ def rank_block(
         campaign, one more by its rule on bought items.
     """
     for chunk in chunks(plan, block, wanted):
-        asked = policies if chunk.again is None else (*policies, chunk.again)
-        yield chunk.local, open_ranker(plan).rank(chunk.customers, k, asked)
+        yield chunk.local, open_ranker(plan).rank(chunk.customers, k, chunk.policies(*policies))
 
 
 def chunks(

@@ -17,6 +17,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from recsys.kernels.entries import rows_of
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
@@ -127,7 +129,7 @@ def pruned_top_k(
     """
     count = len(vectors)
     found, values = _empty(count, k)
-    out_row = np.repeat(np.arange(count), np.diff(excluded.indptr))
+    out_row = rows_of(excluded)
     out_place = catalogue.places[excluded.indices]
     by_place = np.argsort(out_place, kind="stable")
     out_row, out_place = out_row[by_place], out_place[by_place]

@@ -21,6 +21,7 @@ from recsys.data.dataset import History
 from recsys.errors import ModelError
 from recsys.kernels import reasons
 from recsys.kernels import similarity as kernel
+from recsys.kernels.entries import rows_of
 from recsys.kernels.similarity import Similarity
 from recsys.models import arrays
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
@@ -184,7 +185,7 @@ class ItemItemScorer:
     def personal(self, rows: Ints, weights: sp.csr_matrix) -> Floats:
         """Return weights · similarity; -inf where no bought item has the item as a neighbour."""
         product = weights @ self.similarity
-        row = np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
+        row = rows_of(product)
         strongest = np.zeros(product.shape[0], dtype=np.float32)
         np.maximum.at(strongest, row, product.data)
         scores = np.full(product.shape, -np.inf, dtype=np.float32)

@@ -91,7 +91,7 @@ def side_by_side(
     labels = activity(champion[HISTORY].to_numpy())[picked]
     left, right = (rows.take(picked).to_pylist() for rows in (champion, challenger))
     last = bought_last(history, [row[c.CUSTOMER_ID] for row in left])
-    names = item_names(history)
+    names = item_names(history.tables)
     return [
         _customer(*found, metric, names) for found in zip(labels, left, right, last, strict=True)
     ]

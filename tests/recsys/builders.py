@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset, Fold, History
 from recsys.kernels.blocks import Blocks, block_size, pack
@@ -194,3 +196,19 @@ def fold_of(folder: Path, history: History, events: Sequence[Event]) -> Fold:
     size = history.customer_blocks.size
     truth = pack_events(folder / "truth", events, history.customers, size)
     return Fold("test", history, truth)
+
+
+@dataclass
+class Dots:
+    """A scorer by dot products; a customer of zeros is silent."""
+
+    customers: NDArray[np.float32]
+    item_factors: NDArray[np.float32]
+
+    def vectors(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
+        return self.customers[rows]
+
+    def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
+        scores = self.customers[rows] @ self.item_factors.T
+        scores[~self.customers[rows].any(axis=1)] = -np.inf
+        return scores

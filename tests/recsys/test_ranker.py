@@ -21,24 +21,9 @@ from recsys.ranker import (
     Rules,
 )
 from recsys.strategy import LADDER, Rung
+from tests.recsys.builders import Dots
 
 KNOWN = 3
-
-
-@dataclass
-class Dots:
-    """A scorer by dot products; a customer of zeros is silent."""
-
-    customers: NDArray[np.float32]
-    item_factors: NDArray[np.float32]
-
-    def vectors(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
-        return self.customers[rows]
-
-    def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
-        scores = self.customers[rows] @ self.item_factors.T
-        scores[~self.customers[rows].any(axis=1)] = -np.inf
-        return scores
 
 
 @dataclass

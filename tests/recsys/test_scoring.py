@@ -19,7 +19,7 @@ from recsys.models.base import Hyperparameters
 from recsys.ranker import FOLD_IN, MODEL, POPULARITY, Customers, Ranker, Ranking
 from recsys.scoring import Plan, check_k, rank_block, read_ids
 from recsys.strategy import Seen
-from tests.recsys.builders import history_of
+from tests.recsys.builders import Dots, history_of
 
 POLICIES: tuple[Seen, ...] = ("exclude", "allow")
 
@@ -117,22 +117,6 @@ def test_discover_gives_as_many_distinct_new_items_as_there_are(case: Case) -> N
         allowed = np.flatnonzero(case.purchases[row] == 0)
         assert len(items) == len(set(items)) == min(case.k, len(allowed))
         assert set(items) <= set(allowed)
-
-
-@dataclass
-class Dots:
-    """A scorer by dot products of whole numbers; customer 0 is silent."""
-
-    customers: NDArray[np.float32]
-    item_factors: NDArray[np.float32]
-
-    def vectors(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
-        return self.customers[rows]
-
-    def personal(self, rows: NDArray[np.int64], weights: sp.csr_matrix) -> NDArray[np.float32]:
-        scores = self.customers[rows] @ self.item_factors.T
-        scores[~self.customers[rows].any(axis=1)] = -np.inf
-        return scores
 
 
 @settings(max_examples=200, deadline=None)
