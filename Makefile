@@ -15,7 +15,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 export MLFLOW_DISABLE_TELEMETRY = true
 export GIT_PYTHON_REFRESH = quiet
 
-.PHONY: help setup demo test test-all bench lint format ui constraints clean
+.PHONY: help setup demo test test-slow test-all bench lint format ui constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,8 +32,10 @@ demo: setup  ## run the whole flow (DATA=simulated or a file or URL, OUTPUT=out,
 test: setup  ## run the quick tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: setup  ## run every test, the slow ones too
-	$(BIN)/python -m pytest
+test-slow: setup  ## run the slow tests: drivers and executors that are killed
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow  ## run every test
 
 bench: setup  ## time it beside its peers (SIZE=small|medium|large or DATASET=folder, REPEATS=3)
 	$(BIN)/python -m benchmarks.speed $(if $(DATASET),--dataset '$(DATASET)',--size $(SIZE)) \

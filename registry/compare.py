@@ -223,11 +223,11 @@ def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
 def _check_metric(taking_part: list[Entrant], metric: str) -> None:
     """Raise UsageError where a run did not log the deciding metric."""
     question, _ = split_metric(metric)
-    strategies = {entrant.parameters.get("strategy") for entrant in taking_part}
+    strategies = {entrant.parameters.get("strategy") or "none" for entrant in taking_part}
     if question == CAMPAIGN and len(strategies) > 1:
         raise UsageError(
             f"metric={metric}: the runs were judged under different strategies "
-            f"({', '.join(sorted(map(str, strategies)))}): name runs of one strategy in `runs`."
+            f"({', '.join(sorted(strategies))}): name runs of one strategy in `runs`."
         )
     for entrant in taking_part:
         if f"test/{metric}" not in entrant.metrics:
