@@ -113,7 +113,8 @@ def _excluded(plan: Plan, block: Block, before: sp.csr_matrix) -> dict[str, sp.c
     excluded = {name: before if seen == "exclude" else none for name, seen in QUESTIONS.items()}
     if plan.campaign:
         again = may_repeat(block, plan.campaign, plan.history.before, plan.history.items)
-        barred = sp.csr_matrix((~again, before.indices, before.indptr), before.shape)
+        # A copy, because `eliminate_zeros` works on the indices themselves.
+        barred = sp.csr_matrix((~again, before.indices, before.indptr), before.shape, copy=True)
         barred.eliminate_zeros()
         excluded[CAMPAIGN] = barred
     return excluded

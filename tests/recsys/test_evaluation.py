@@ -145,6 +145,20 @@ def test_a_campaign_that_asks_a_usual_question_gets_the_usual_answer(
     assert judged.totals["campaign"] == judged.totals[question]
 
 
+@pytest.mark.parametrize("seen", ["exclude", "allow", 30])
+def test_a_campaign_leaves_the_usual_answers_alone(
+    spark: SparkSession, tmp_path: Path, worked: Evaluation, seen: Any
+) -> None:
+    history = history_of(tmp_path / "history", BEFORE, 4, ITEMS, CUT, GUESTS)
+    fold = fold_of(tmp_path, history, AFTER)
+    judged = all_time_popularity(spark, fold, tmp_path / "run", Strategy(name="any", seen=seen))
+    usual = {key: row for key, row in rows_of(judged).items() if key[0] != "campaign"}
+    assert usual == rows_of(worked)
+    for question in ("discover", "replenish"):
+        assert judged.estimates[question] == worked.estimates[question]
+        assert judged.totals[question] == worked.totals[question]
+
+
 def test_what_nobody_could_know_counts_with_zero(worked: Evaluation) -> None:
     for question in ("discover", "replenish"):
         row = rows_of(worked)[question, "c001"]
