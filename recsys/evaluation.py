@@ -24,7 +24,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
 
 from recsys import hit_table
 from recsys.data.dataset import Fold
@@ -38,7 +37,7 @@ from recsys.models.trend import purchase_counts
 from recsys.ranker import NONE, SOURCES
 from recsys.scoring import Plan
 from recsys.segments import segment_values, segments
-from recsys.session import run_tasks
+from recsys.session import Pool, run_tasks
 
 INTERVAL_SEED = 20
 CATALOGUE_REPLICATES = 200
@@ -85,11 +84,11 @@ class Evaluation:
         return named
 
 
-def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evaluation:
+def evaluate(pool: Pool, plan: Plan, fold: Fold, table: Path) -> Evaluation:
     """Rank all items for every eligible customer and compare with what they bought.
 
     Args:
-        spark: the session.
+        pool: where the tasks run.
         plan: a recommender fitted on the fold's history.
         fold: history and truth.
         table: folder to write the hit table to.
@@ -97,14 +96,8 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
     Raises:
         DataError: no customer is eligible.
     """
-    table.mkdir(parents=True, exist_ok=True)
-    popularity = purchase_counts(spark, fold.history)
-    arrays.write(Path(plan.terms), POPULARITY, popularity)
-
-    def task(number: int) -> Judged:
-        return judge_block(plan, fold, number, table)
-
-    done = run_tasks(spark, task, fold.truth.covering(fold.history.customers))
+    done = judge(pool, plan, fold, table)
+    popularity = arrays.read(Path(plan.terms), POPULARITY)
     questions = questions_of(plan)
     recommended = {
         question: np.sum([block.recommended[question] for block in done], axis=0)
@@ -114,12 +107,47 @@ def evaluate(spark: SparkSession, plan: Plan, fold: Fold, table: Path) -> Evalua
     return Evaluation(
         fold.name,
         table,
-        _estimates(spark, table, questions, fold.history.items),
+        _estimates(pool, table, questions, fold.history.items),
         totals,
         recommended,
         popularity.astype(np.float64),
         sum(block.given for block in done) / max(sum(block.seconds for block in done), 1e-9),
     )
+
+
+def judge(pool: Pool, plan: Plan, fold: Fold, table: Path) -> list[Judged]:
+    """Write the hit table, a part a block; arguments as in `evaluate`."""
+    table.mkdir(parents=True, exist_ok=True)
+    arrays.write(Path(plan.terms), POPULARITY, purchase_counts(pool, fold.history))
+
+    def task(number: int) -> Judged:
+        return judge_block(plan, fold, number, table)
+
+    return run_tasks(pool, task, fold.truth.covering(fold.history.customers))
+
+
+def means(table: Path, questions: Sequence[str], window: str) -> dict[str, float]:
+    """Return every metric's mean over customers, without intervals.
+
+    Args:
+        table: folder of the hit table.
+        questions: that were asked.
+        window: for the message.
+
+    Returns:
+        name such as `ndcg_at_10` or `replenish/ndcg_at_10` → mean.
+
+    Raises:
+        DataError: nobody was judged on one of the questions.
+    """
+    found = {}
+    for question in questions:
+        _totals(table, question, window)
+        names = hit_table.metric_names(pq.ParquetDataset(table).schema)
+        columns = hit_table.values(_rows_of(table, question, names), names)
+        for name, value in zip(names, columns.mean(axis=0), strict=True):
+            found[hit_table.metric_name(question, name)] = float(value)
+    return found
 
 
 def _totals(table: Path, question: str, window: str) -> dict[str, float]:
@@ -144,11 +172,11 @@ def _totals(table: Path, question: str, window: str) -> dict[str, float]:
 
 
 def _estimates(
-    spark: SparkSession, table: Path, questions: Sequence[str], items: int
+    pool: Pool, table: Path, questions: Sequence[str], items: int
 ) -> dict[str, dict[str, Interval]]:
     """Return question → metric → estimate with interval; the draws are spread over the pool."""
     jobs = [(question, job) for question in questions for job in (_of_means, _of_lists)]
-    found = run_tasks(spark, lambda job: job[1](table, job[0], items), jobs)
+    found = run_tasks(pool, lambda job: job[1](table, job[0], items), jobs)
     estimates: dict[str, dict[str, Interval]] = {question: {} for question in questions}
     for (question, _), part in zip(jobs, found, strict=True):
         estimates[question] |= part

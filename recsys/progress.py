@@ -5,10 +5,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_silent = False
+
+
+def silence() -> None:
+    """Print nothing more in this process: a task's lines would mix with the driver's."""
+    global _silent
+    _silent = True
+
 
 def say(text: str) -> None:
     """Print one line at once, also where the output is a pipe."""
-    print(text, flush=True)
+    if not _silent:
+        print(text, flush=True)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
 
 from recsys import columns as c
 from recsys.campaign import Campaign, may_repeat
@@ -25,6 +24,7 @@ from recsys.models import ALGORITHMS, arrays
 from recsys.models.base import Hyperparameters, Ints, decay
 from recsys.models.trend import blended, scaled, trend_counts
 from recsys.ranker import Customers, Mask, Policy, Ranker, Ranking, Rules
+from recsys.session import Pool
 
 SCORES_A_CHUNK = 16_000_000
 TREND, SEGMENTS = "trend", "segments"
@@ -82,7 +82,7 @@ class Chunk:
 
 
 def plan_scoring(
-    spark: SparkSession,
+    pool: Pool,
     algorithm: str,
     parameters: Hyperparameters,
     model: Path,
@@ -95,7 +95,7 @@ def plan_scoring(
     """Compute the trend at the history's cut and put together what tasks need.
 
     Args:
-        spark: the session.
+        pool: where the tasks run.
         algorithm: name of the recommender.
         parameters: its hyperparameters.
         model: folder of the fitted arrays.
@@ -110,7 +110,7 @@ def plan_scoring(
     if parameters.segment_column:
         segments = read_segments(history, parameters.segment_column)
         arrays.write(terms, SEGMENTS, segments + 1)
-    counts = trend_counts(spark, history, parameters.trend_days, segments)
+    counts = trend_counts(pool, history, parameters.trend_days, segments)
     arrays.write(terms, TREND, scaled(blended(counts)))
     return Plan(
         algorithm,
@@ -124,7 +124,7 @@ def plan_scoring(
     )
 
 
-def add_fallback(spark: SparkSession, plan: Plan, column: str) -> Plan:
+def add_fallback(pool: Pool, plan: Plan, column: str) -> Plan:
     """Count popularity by a column of the customers table, for short lists to be filled from.
 
     Raises:
@@ -132,7 +132,7 @@ def add_fallback(spark: SparkSession, plan: Plan, column: str) -> Plan:
     """
     segments, terms = read_segments(plan.history, column), Path(plan.terms)
     days = _parameters(plan).trend_days
-    counts = trend_counts(spark, plan.history, days, segments)
+    counts = trend_counts(pool, plan.history, days, segments)
     arrays.write(terms, FALLBACK, scaled(blended(counts)))
     arrays.write(terms, FALLBACK_SEGMENTS, segments + 1)
     return replace(plan, segmented=True)

@@ -12,9 +12,19 @@ from typing import TypeVar
 from pyspark.sql import SparkSession
 
 from recsys.errors import RecsysError
+from recsys.progress import silence
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class OneTask:
+    """A pool that is this process: work that runs inside a task, one piece after another."""
+
+
+HERE = OneTask()
+# What fits and evaluations run on. The same code gives the same numbers on either.
+Pool = SparkSession | OneTask
 
 ROOT = Path(__file__).resolve().parent.parent
 # What holds on a laptop and on a pool alike. What depends on the machine comes from the environment
@@ -80,22 +90,25 @@ def spark_session(name: str = "recsys") -> SparkSession:
     return spark
 
 
-def run_tasks(spark: SparkSession, task: Callable[[T], R], inputs: Sequence[T]) -> list[R]:
+def run_tasks(pool: Pool, task: Callable[[T], R], inputs: Sequence[T]) -> list[R]:
     """Run `task` once an input on the pool and return the small results in order.
 
     A task may run more than once (a lost node), so what it writes must be idempotent.
     """
     inputs = list(inputs)
+    if isinstance(pool, OneTask):
+        return [task(value) for value in inputs]
     if not inputs:
         return []
-    slices = min(len(inputs), most_tasks(spark))
+    slices = min(len(inputs), most_tasks(pool))
 
     def run(value: T) -> R:
+        silence()
         result = task(value)
         _spare_imports()
         return result
 
-    return spark.sparkContext.parallelize(inputs, slices).map(run).collect()
+    return pool.sparkContext.parallelize(inputs, slices).map(run).collect()
 
 
 _spared = 0
@@ -112,27 +125,32 @@ def _spare_imports() -> None:
         gc.freeze()
 
 
-def most_tasks(spark: SparkSession) -> int:
+def cores_of(pool: Pool) -> int:
+    """Return how many tasks run at once."""
+    return 1 if isinstance(pool, OneTask) else int(pool.sparkContext.defaultParallelism)
+
+
+def most_tasks(pool: Pool) -> int:
     """Return how many tasks a job is cut into at most.
 
     Starting a Python task takes some hundredths of a second: a few a core level out uneven ones.
     """
-    return TASKS_A_CORE * spark.sparkContext.defaultParallelism
+    return TASKS_A_CORE * cores_of(pool)
 
 
-def even_tasks(spark: SparkSession, worth: int) -> int:
+def even_tasks(pool: Pool, worth: int) -> int:
     """Return how many tasks to cut work into that can be shared out evenly.
 
     Args:
-        spark: the session.
+        pool: where they run.
         worth: how many tasks the work is worth starting.
 
     Returns:
         A multiple of the cores, so that none waits for the last: one a core, or more where the
         work is worth it, up to `most_tasks`.
     """
-    cores = spark.sparkContext.defaultParallelism
-    return min(max(1, worth // cores) * cores, most_tasks(spark))
+    cores = cores_of(pool)
+    return min(max(1, worth // cores) * cores, most_tasks(pool))
 
 
 def check_java() -> None:

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pyspark.sql import SparkSession
 
 from recsys.campaign import compiled
-from recsys.data.dataset import Dataset, Fold
+from recsys.data.dataset import Dataset, Fold, History
 from recsys.evaluation import Evaluation, evaluate
 from recsys.models import ALGORITHMS, arrays, files
 from recsys.models.base import Hyperparameters
 from recsys.models.checkpoint import Steps
 from recsys.progress import stage
-from recsys.scoring import TREND, plan_scoring
+from recsys.scoring import TREND, Plan, plan_scoring
+from recsys.session import Pool
 from recsys.strategy import Strategy
 
 
@@ -57,7 +57,7 @@ class Trained:
 
 
 def train(
-    spark: SparkSession,
+    pool: Pool,
     dataset: Dataset,
     algorithm: str,
     parameters: Hyperparameters,
@@ -68,7 +68,7 @@ def train(
     """Fit, evaluate, refit, evaluate, save.
 
     Args:
-        spark: the session.
+        pool: where the tasks run.
         dataset: what `prepare` wrote.
         algorithm: name of the recommender.
         parameters: its hyperparameters.
@@ -84,7 +84,7 @@ def train(
             told = f"{dataset.digest} {fold.name} {recipe(algorithm, parameters)}"
             kept = checkpoints / f"{algorithm}-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
         fit = _Fit(dataset, algorithm, parameters, strategy)
-        return _fit_and_judge(spark, fit, fold, folder, kept, save_to)
+        return _fit_and_judge(pool, fit, fold, folder, kept, save_to)
 
     with stage(f"{algorithm}: fit on train, judge on validation"):
         validation = fit_and_judge(dataset.validation)
@@ -105,6 +105,48 @@ def train(
         test.evaluation,
         earlier,
     )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A recommender that can rank.
+
+    Attributes:
+        plan: what ranking needs; its folders lie in the scratch folder.
+        steps: step → metrics, such as the loss by iteration.
+        seconds: that the fit took.
+    """
+
+    plan: Plan
+    steps: Steps
+    seconds: float
+
+
+def fit_plan(
+    pool: Pool,
+    algorithm: str,
+    parameters: Hyperparameters,
+    history: History,
+    scratch: Path,
+    kept: Path | None = None,
+) -> Fitted:
+    """Fit a recommender on a history, and make it ready to rank that history's customers.
+
+    Args:
+        pool: where the tasks run.
+        algorithm: name of the recommender.
+        parameters: its hyperparameters.
+        history: what may be seen.
+        scratch: folder that outlives the plan; without a former fit in it.
+        kept: see `Recommender.fit`.
+    """
+    fitted, terms = scratch / "fitted", scratch / "terms"
+    fitted.mkdir(parents=True)
+    started = time.perf_counter()
+    steps = ALGORITHMS[algorithm](parameters).fit(pool, history, fitted, kept)
+    seconds = time.perf_counter() - started
+    plan = plan_scoring(pool, algorithm, parameters, fitted, history.customers, history, terms)
+    return Fitted(plan, steps, seconds)
 
 
 def recipe(algorithm: str, parameters: Hyperparameters) -> str:
@@ -133,7 +175,7 @@ class _Judged:
 
 
 def _fit_and_judge(
-    spark: SparkSession,
+    pool: Pool,
     fit: _Fit,
     fold: Fold,
     folder: Path,
@@ -143,17 +185,13 @@ def _fit_and_judge(
     """Fit on a fold's history, judge on its window, and save where a folder is given."""
     algorithm, parameters, history = fit.algorithm, fit.parameters, fold.history
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fitted, terms = Path(scratch) / "fitted", Path(scratch) / "terms"
-        fitted.mkdir()
-        started = time.perf_counter()
-        steps = ALGORITHMS[algorithm](parameters).fit(spark, history, fitted, kept)
-        seconds = time.perf_counter() - started
-        plan = plan_scoring(spark, algorithm, parameters, fitted, history.customers, history, terms)
+        fitted = fit_plan(pool, algorithm, parameters, history, Path(scratch), kept)
+        plan = fitted.plan
         if fit.strategy:
             seen = Strategy(name=fit.strategy.name, seen=fit.strategy.seen)
             rules = compiled(seen, None, history, None, Path(scratch) / "campaign")
             plan = replace(plan, campaign=rules)
-        evaluation = evaluate(spark, plan, fold, folder / "hits" / fold.name)
+        evaluation = evaluate(pool, plan, fold, folder / "hits" / fold.name)
         if save_to:
             header = files.Header(
                 algorithm,
@@ -163,6 +201,6 @@ def _fit_and_judge(
                 history.customers,
                 history.items,
             )
-            trend = np.asarray(arrays.read(terms, TREND)[0])
-            files.save(fitted, header, history, trend, save_to)
-    return _Judged(steps, seconds, evaluation)
+            trend = np.asarray(arrays.read(Path(plan.terms), TREND)[0])
+            files.save(Path(plan.model), header, history, trend, save_to)
+    return _Judged(fitted.steps, fitted.seconds, evaluation)

@@ -15,6 +15,7 @@ import mlflow
 from mlflow import MlflowClient
 
 VIEW = "recommenders"
+SHARED = "mlflow.sharedViewState."
 # Without it MLflow opens its pages for language models.
 TRAINING_MODE = "workflowType=machine_learning"
 SORTED_BY = "test/ndcg_at_10"
@@ -57,6 +58,8 @@ STEPS = {
     "with their reasons. Next: the counts under *Artifacts*, then `prepare`.",
     "prepare": "Interactions cut in time, under one digest: only runs on it are compared. Next: "
     "`dataset.json` under *Artifacts*, then train `popularity`, `item_item`, `als`.",
+    "search": "Many settings tried on the validation window, a child run each; the best is fitted "
+    "again on all before the test window. Next: `plots/` under *Artifacts*, then the best run.",
     "compare": "Every run on one dataset against the champion. Next: `dossier.html` under "
     "*Artifacts*.",
     "promote": "A candidate became a release and holds the stage. Next: `batch_score`.",
@@ -83,14 +86,36 @@ def describe_experiment(experiment_id: str, compared: str = NOT_COMPARED) -> Non
         for name in (NOTE, OWN_NOTE):
             client.set_experiment_tag(experiment_id, name, note)
     state = _encoded(view_state())
-    if tags.get(f"mlflow.sharedViewState.{VIEW}") != state:
-        client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", state)
+    if tags.get(f"{SHARED}{VIEW}") != state:
+        client.set_experiment_tag(experiment_id, f"{SHARED}{VIEW}", state)
 
 
-def view_address(experiment_id: str, host: str | None = None) -> str:
-    """Return the address of the ready-made view; `host` as in `address`."""
+def describe_children(
+    experiment_id: str,
+    run_id: str,
+    metrics: Sequence[str],
+    parameters: Sequence[str],
+    ascending: bool = False,
+) -> str:
+    """Make a view of a run's children, and return its key.
+
+    Args:
+        experiment_id: which experiment.
+        run_id: of the parent.
+        metrics: columns; the first one sorts.
+        parameters: columns.
+        ascending: the lowest first.
+    """
+    key, mine = f"children-{run_id[:8]}", f"tags.`mlflow.parentRunId` = '{run_id}'"
+    state = _encoded(view_state(mine, metrics, parameters, ascending))
+    MlflowClient().set_experiment_tag(experiment_id, f"{SHARED}{key}", state)
+    return key
+
+
+def view_address(experiment_id: str, host: str | None = None, key: str = VIEW) -> str:
+    """Return the address of a ready-made view; `host` as in `address`."""
     path = f"experiments/{experiment_id}/runs"
-    return f"{address(path, host)}?{TRAINING_MODE}&viewStateShareKey={VIEW}"
+    return f"{address(path, host)}?{TRAINING_MODE}&viewStateShareKey={key}"
 
 
 def run_address(experiment_id: str, run_id: str, host: str | None = None) -> str:
@@ -131,13 +156,25 @@ def address(path: str, host: str | None = None) -> str:
     return f"{host}/#/{path}"
 
 
-def view_state() -> dict[str, object]:
-    """Return the state of the runs page, as MLflow 3.17 stores it."""
-    columns = [f"metrics.`{name}`" for name in METRICS] + [f"params.`{n}`" for n in PARAMETERS]
+def view_state(
+    runs: str = "",
+    metrics: Sequence[str] = METRICS,
+    parameters: Sequence[str] = PARAMETERS,
+    ascending: bool = False,
+) -> dict[str, object]:
+    """Return the state of the runs page, as MLflow 3.17 stores it.
+
+    Args:
+        runs: filter; empty for all.
+        metrics: columns; the first one sorts.
+        parameters: columns.
+        ascending: the lowest first.
+    """
+    columns = [f"metrics.`{name}`" for name in metrics] + [f"params.`{n}`" for n in parameters]
     return {
-        "searchFilter": "",
-        "orderByKey": f"metrics.`{SORTED_BY}`",
-        "orderByAsc": False,
+        "searchFilter": runs,
+        "orderByKey": f"metrics.`{metrics[0]}`",
+        "orderByAsc": ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],

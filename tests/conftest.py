@@ -1,4 +1,7 @@
-"""Shared fixtures: one Spark session a test session, MLflow state of its own for each test."""
+"""Shared fixtures: one Spark session a test session, MLflow state of its own for each test.
+
+And the small retailer, prepared once with one test window and once with three.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +12,19 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
+from recsys.data.dataset import Dataset
+from recsys.data.prepare import prepare
+from recsys.data.tables import read_tables
 from recsys.session import spark_session
+from tests.recsys.builders import (
+    ROLLING,
+    ROLLING_CUTS,
+    SPLIT,
+    Line,
+    newcomers,
+    retailer,
+    write_interactions,
+)
 
 # Loops are compiled at their first call, which takes longer than an example may.
 settings.register_profile("compiled", deadline=None)
@@ -49,3 +64,35 @@ def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
     while mlflow.active_run():
         mlflow.end_run()
     mlflow.set_tracking_uri(previous)
+
+
+@pytest.fixture(scope="session")
+def retailer_lines() -> list[Line]:
+    return retailer()
+
+
+@pytest.fixture(scope="session")
+def interactions_path(retailer_lines: list[Line], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_interactions(tmp_path_factory.mktemp("retailer") / "table", retailer_lines)
+
+
+@pytest.fixture(scope="session")
+def dataset(
+    spark: SparkSession, interactions_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Dataset:
+    output = tmp_path_factory.mktemp("prepared") / "dataset"
+    return prepare(spark, read_tables(spark, interactions_path), output, SPLIT)
+
+
+@pytest.fixture(scope="session")
+def rolling_lines(retailer_lines: list[Line]) -> list[Line]:
+    return [*retailer_lines, *newcomers(ROLLING_CUTS)]
+
+
+@pytest.fixture(scope="session")
+def rolling(
+    spark: SparkSession, rolling_lines: list[Line], tmp_path_factory: pytest.TempPathFactory
+) -> Dataset:
+    folder = tmp_path_factory.mktemp("rolling")
+    table = write_interactions(folder / "lines", rolling_lines)
+    return prepare(spark, read_tables(spark, table), folder / "dataset", ROLLING)

@@ -10,6 +10,7 @@ from deploy.batch_score import BatchScoreConfig
 from deploy.pipeline import PipelineConfig
 from experiments.ingest import IngestConfig
 from experiments.prepare import PrepareConfig
+from experiments.search import SearchConfig
 from experiments.train import train_config
 from recsys.config import Config
 from recsys.data.simulate import SimulateConfig
@@ -25,6 +26,7 @@ CONFIGS: dict[str, type[Config]] = {
     "popularity": train_config("popularity"),
     "item_item": train_config("item_item"),
     "als": train_config("als"),
+    "search": SearchConfig,
     "compare": CompareConfig,
     "promote": PromoteConfig,
     "batch_score": BatchScoreConfig,

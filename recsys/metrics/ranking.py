@@ -120,3 +120,6 @@ def per_customer_revenue(
     """
     recalls = {f"revenue_recall_at_{k}": revenue_recall(gains, revenue, k) for k in ks}
     return recalls | {f"revenue_ndcg_at_{k}": revenue_ndcg(gains, ideal, k) for k in ks}
+
+
+REVENUE_METRICS = ("revenue_recall", "revenue_ndcg")

@@ -13,7 +13,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
-from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.kernels import als as kernel
@@ -30,7 +29,7 @@ from recsys.models.alternation import (
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
 from recsys.models.checkpoint import Steps
 from recsys.progress import Counter, say
-from recsys.session import even_tasks
+from recsys.session import Pool, even_tasks
 
 CUSTOMERS, ITEMS = "customer_factors", "item_factors"
 CHECKPOINT_EVERY = 5
@@ -59,12 +58,10 @@ class Als(Recommender):
     parameters_class: ClassVar[type[Hyperparameters]] = AlsParameters
     parameters: AlsParameters
 
-    def fit(
-        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
-    ) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
         """Fit; returns the loss, a pair (customer, item), after each iteration."""
         parameters = self.parameters
-        tasks = even_tasks(spark, sum(history.customer_blocks.events) // EVENTS_WORTH_A_TASK)
+        tasks = even_tasks(pool, sum(history.customer_blocks.events) // EVENTS_WORTH_A_TASK)
         rows, columns = history.customers, history.items
         customers = Side.of(CUSTOMERS, history.customer_blocks, rows, columns, tasks)
         items = Side.of(ITEMS, history.item_blocks, columns, rows, tasks)
@@ -72,7 +69,7 @@ class Als(Recommender):
         work.mkdir(parents=True)
         fit = Fit(work, history.before, parameters, parameters.alpha, parameters.regularization)
         for side in (customers, items):
-            write_confidences(spark, fit, side)
+            write_confidences(pool, fit, side)
             for turn in (0, 1):
                 arrays.create(work, side.file(turn), (side.rows, parameters.factors), np.float32)
         done, steps = self._start(work, customers, items, kept)
@@ -80,10 +77,10 @@ class Als(Recommender):
         progress = Counter("als iteration", parameters.iterations)
         for iteration in range(done, parameters.iterations):
             turn = iteration % 2
-            loss = half(spark, fit, customers, items, turn, turn)
+            loss = half(pool, fit, customers, items, turn, turn)
             if iteration > 0:
                 steps[iteration] = {"loss": loss / pairs}
-            half(spark, fit, items, customers, turn, 1 - turn)
+            half(pool, fit, items, customers, turn, 1 - turn)
             progress.show(iteration + 1, f"loss {steps[max(steps)]['loss']:.6f}" if steps else "")
             if kept and self._is_due(iteration + 1):
                 files = {
@@ -91,7 +88,7 @@ class Als(Recommender):
                 }
                 checkpoint.save(kept, iteration + 1, steps, files)
         last = parameters.iterations % 2
-        steps[parameters.iterations] = {"loss": loss_of(spark, fit, customers, items, last) / pairs}
+        steps[parameters.iterations] = {"loss": loss_of(pool, fit, customers, items, last) / pairs}
         for side in (customers, items):
             (work / f"{side.file(last)}.npy").rename(folder / f"{side.name}.npy")
         shutil.rmtree(work)

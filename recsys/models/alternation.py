@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
 
 from recsys.errors import ModelError
 from recsys.kernels import als as kernel
 from recsys.kernels.blocks import Blocks
 from recsys.models import arrays
 from recsys.models.base import Floats, Hyperparameters
-from recsys.session import run_tasks
+from recsys.session import Pool, run_tasks
 
 # 8 bytes an event while solving, some 60 while they are weighed.
 EVENTS_A_PART = 16_000_000
@@ -111,13 +110,11 @@ class Fit:
         return sp.csr_matrix((data, indices, indptr), shape=shape, copy=False)
 
 
-def half(
-    spark: SparkSession, fit: Fit, side: Side, other: Side, turn: int, other_turn: int
-) -> float:
+def half(pool: Pool, fit: Fit, side: Side, other: Side, turn: int, other_turn: int) -> float:
     """Solve one side with the other held fixed: read file `turn`, write the other file of the two.
 
     Args:
-        spark: the session.
+        pool: where the tasks run.
         fit: the fit.
         side: what is solved.
         other: what is held fixed, in its file `other_turn`.
@@ -140,11 +137,11 @@ def half(
         arrays.write_rows(fit.work, side.file(1 - turn), start, solved)
         return loss
 
-    shares = run_tasks(spark, task, range(len(side.parts)))
+    shares = run_tasks(pool, task, range(len(side.parts)))
     return _checked(sum(shares) + _norm(fit.factors(other, other_turn), fit.regularization))
 
 
-def loss_of(spark: SparkSession, fit: Fit, side: Side, other: Side, turn: int) -> float:
+def loss_of(pool: Pool, fit: Fit, side: Side, other: Side, turn: int) -> float:
     """Sum up the loss over the parts of one side, both sides' factors read in file `turn`."""
 
     def task(part: int) -> float:
@@ -153,7 +150,7 @@ def loss_of(spark: SparkSession, fit: Fit, side: Side, other: Side, turn: int) -
         confidence = fit.confidences(side, part)
         return kernel.solve(confidence, own, fixed, fit.regularization, steps=0)[1]
 
-    shares = run_tasks(spark, task, range(len(side.parts)))
+    shares = run_tasks(pool, task, range(len(side.parts)))
     return _checked(sum(shares) + _norm(fit.factors(other, turn), fit.regularization))
 
 
@@ -172,7 +169,7 @@ def _checked(loss: float) -> float:
     return loss
 
 
-def write_confidences(spark: SparkSession, fit: Fit, side: Side) -> None:
+def write_confidences(pool: Pool, fit: Fit, side: Side) -> None:
     """Weigh each part's events once: confidence = alpha · weight, as CSR files."""
 
     def weighed(number: int) -> sp.csr_matrix:
@@ -184,7 +181,7 @@ def write_confidences(spark: SparkSession, fit: Fit, side: Side) -> None:
         for name, values in _csr_arrays(matrix, fit.alpha):
             arrays.write(fit.work, f"{side.name}-{part}-{name}", values)
 
-    run_tasks(spark, task, range(len(side.parts)))
+    run_tasks(pool, task, range(len(side.parts)))
 
 
 def _csr_arrays(matrix: sp.csr_matrix, alpha: float) -> Iterator[tuple[str, NDArray[Any]]]:

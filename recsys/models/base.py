@@ -17,12 +17,12 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
-from pyspark.sql import SparkSession
 
 from recsys.config import Config
 from recsys.data.dataset import History
 from recsys.kernels.blocks import Block
 from recsys.models.checkpoint import Steps
+from recsys.session import Pool
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -163,13 +163,11 @@ class Recommender(ABC):
         self.parameters = parameters
 
     @abstractmethod
-    def fit(
-        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
-    ) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
         """Fit on a history and leave named arrays in `folder` (see `recsys.models.arrays`).
 
         Args:
-            spark: the session.
+            pool: where the tasks run.
             history: what may be seen.
             folder: an empty folder for the arrays.
             kept: folder in which a long fit may keep its state; a later call with the same

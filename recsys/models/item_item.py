@@ -15,7 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
-from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.errors import ModelError
@@ -26,7 +25,7 @@ from recsys.kernels.similarity import Similarity
 from recsys.models import arrays
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
 from recsys.models.checkpoint import Steps
-from recsys.session import most_tasks, run_tasks
+from recsys.session import Pool, most_tasks, run_tasks
 
 NEIGHBOURS, SIMILARITIES = "neighbours", "similarities"
 # A task holds its items' entries twice: 80 MB.
@@ -60,14 +59,12 @@ class ItemItem(Recommender):
     parameters_class: ClassVar[type[Hyperparameters]] = ItemItemParameters
     parameters: ItemItemParameters
 
-    def fit(
-        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
-    ) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
         """Write the weighted matrix once; then each task multiplies its items with all others."""
         parameters, items = self.parameters, history.items
         work = folder / "item_item"
         work.mkdir(parents=True)
-        cost = self._write_matrix(spark, history, work)
+        cost = self._write_matrix(pool, history, work)
         for name, dtype in ((NEIGHBOURS, np.int32), (SIMILARITIES, np.float32)):
             arrays.create(folder, name, (items, parameters.neighbours), dtype)
 
@@ -84,7 +81,7 @@ class ItemItem(Recommender):
             arrays.write_rows(folder, SIMILARITIES, bounds[0], strength)
 
         entries = int(arrays.read(work, "indptr")[-1])
-        run_tasks(spark, task, ranges(cost, max(most_tasks(spark), entries // ENTRIES_A_TASK)))
+        run_tasks(pool, task, ranges(cost, max(most_tasks(pool), entries // ENTRIES_A_TASK)))
         shutil.rmtree(work)
         return {}
 
@@ -98,7 +95,7 @@ class ItemItem(Recommender):
             matrix.data[:] = 1
         return matrix
 
-    def _write_matrix(self, spark: SparkSession, history: History, work: Path) -> Floats64:
+    def _write_matrix(self, pool: Pool, history: History, work: Path) -> Floats64:
         """Weigh every block of rows, then join them into one mapped CSR.
 
         Returns:
@@ -119,7 +116,7 @@ class ItemItem(Recommender):
             arrays.write(work, f"indices-{number}", matrix.indices.astype(np.int32))
             return np.asarray(np.diff(matrix.indptr), dtype=np.int64)
 
-        lengths = np.concatenate(run_tasks(spark, task, blocks.numbers))
+        lengths = np.concatenate(run_tasks(pool, task, blocks.numbers))
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         buyers = np.zeros(items, dtype=np.int64)
         for number in blocks.numbers:

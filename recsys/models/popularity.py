@@ -12,11 +12,11 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
-from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
 from recsys.models.checkpoint import Steps
+from recsys.session import Pool
 
 
 class PopularityParameters(Hyperparameters):
@@ -59,9 +59,7 @@ class Popularity(Recommender):
     name: ClassVar[str] = "popularity"
     parameters_class: ClassVar[type[Hyperparameters]] = PopularityParameters
 
-    def fit(
-        self, spark: SparkSession, history: History, folder: Path, kept: Path | None = None
-    ) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
         """Learn nothing of its own: the trend is computed for every recommender."""
         return {}
 

@@ -2,11 +2,10 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import SparkSession
 
 from recsys.data.dataset import History
 from recsys.models.base import Floats, decay
-from recsys.session import run_tasks
+from recsys.session import Pool, run_tasks
 
 # An item that nobody bought lately keeps this share of the strongest trend, so that the prior
 # orders it but never erases what a model learnt about it.
@@ -16,7 +15,7 @@ OWN_PURCHASES = 1000.0
 
 
 def trend_counts(
-    spark: SparkSession,
+    pool: Pool,
     history: History,
     half_life: float,
     segments: NDArray[np.int32] | None = None,
@@ -24,7 +23,7 @@ def trend_counts(
     """Count purchases, each weighing 0.5^(age / half_life); guests count too.
 
     Args:
-        spark: the session.
+        pool: where the tasks run.
         history: what is known at the cut.
         half_life: days.
         segments: [customers] each customer's segment from 0, or None for one segment.
@@ -48,13 +47,13 @@ def trend_counts(
             result[1:] = np.bincount(cell, weights[known], count * block.rows).reshape(count, -1)
         return np.asarray(result, dtype=np.float32)
 
-    return np.concatenate(run_tasks(spark, count_block, numbers), axis=1)
+    return np.concatenate(run_tasks(pool, count_block, numbers), axis=1)
 
 
-def purchase_counts(spark: SparkSession, history: History) -> NDArray[np.int64]:
+def purchase_counts(pool: Pool, history: History) -> NDArray[np.int64]:
     """Count each item's purchase days over all customers and guests, int64 [items]."""
     numbers = history.item_blocks.covering(history.items)
-    return np.concatenate(run_tasks(spark, lambda number: block_counts(history, number), numbers))
+    return np.concatenate(run_tasks(pool, lambda number: block_counts(history, number), numbers))
 
 
 def block_counts(history: History, number: int) -> NDArray[np.int64]:

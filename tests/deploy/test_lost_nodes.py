@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,8 @@ from deploy.pipeline import Outcome
 from recsys.published import read_published
 from recsys.storage import CommitLog, store_of
 from tests.deploy.drivers import Driver, ended, start
+from tests.processes import executors
 
-EXECUTOR = "CoarseGrainedExecutorBackend"
 KILLS = 3
 
 # A batch run whose tasks take their time, in a session with other settings.
@@ -38,17 +37,6 @@ def start_slow(place: Path, output: Path, slow: str, settings: dict[str, str]) -
     program = ("-c", CHILD.format(slow=slow, settings=settings))
     master = "local-cluster[2,1,1024]"
     return start(place / "out" / "ingested", output, "x", program, SPARK_MASTER=master)
-
-
-def executors(process: Driver) -> list[int]:
-    """Return the executors' process ids that a run started."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            command = (folder / "cmdline").read_bytes().decode(errors="replace")
-            if EXECUTOR in command and os.getsid(int(folder.name)) == process.pid:
-                found.append(int(folder.name))
-    return found
 
 
 def rows(spark: SparkSession, output: Path) -> DataFrame:
@@ -75,7 +63,7 @@ def test_executors_killed_three_times_change_nothing(
         while process.poll() is None and killed < KILLS:
             time.sleep(0.2)
             blocks = len([*output.glob("runs/*/*/blocks/*.json")])
-            running = executors(process)
+            running = executors(process.pid)
             # One at a time, each after another block was done.
             if blocks > killed and len(running) == 2:
                 os.kill(running[0], signal.SIGKILL)

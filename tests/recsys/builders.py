@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from recsys.data.dataset import Dataset, Fold, History
+from recsys.data.prepare import Split
 from recsys.kernels.blocks import Blocks, block_size, pack
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -24,6 +25,8 @@ ROLLING_CUTS = {
     name: TEST_CUT - number * WINDOW_DAYS
     for number, name in ((3, "validation"), (2, "test_3"), (1, "test_2"), (0, "test"))
 }
+SPLIT = Split(test_days=WINDOW_DAYS, validation_days=WINDOW_DAYS)
+ROLLING = Split(test_days=WINDOW_DAYS, validation_days=WINDOW_DAYS, windows=3)
 SCHEMA = pa.schema(
     [
         ("customer_id", pa.string()),

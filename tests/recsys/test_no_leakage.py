@@ -17,8 +17,14 @@ from recsys.data.tables import read_tables
 from recsys.evaluation import Evaluation, evaluate
 from recsys.models import ALGORITHMS
 from recsys.scoring import plan_scoring
-from tests.recsys.builders import ROLLING_CUTS, WINDOW_DAYS, Line, folds, write_interactions
-from tests.recsys.conftest import ROLLING
+from tests.recsys.builders import (
+    ROLLING,
+    ROLLING_CUTS,
+    WINDOW_DAYS,
+    Line,
+    folds,
+    write_interactions,
+)
 
 # Who buys nothing but the canary in each window, though they were there from the start.
 LONELY = "lonely"

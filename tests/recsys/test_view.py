@@ -15,6 +15,7 @@ from recsys.view import (
     VIEW,
     artifact_address,
     comparison_address,
+    describe_children,
     describe_experiment,
     run_address,
     view_address,
@@ -41,6 +42,16 @@ def test_the_view_shows_metrics_the_best_run_first(experiment: str) -> None:
     assert not state["orderByAsc"]
     assert "metrics.`test/replenish/ndcg_at_10`" in state["selectedColumns"]
     assert "params.`dataset_digest`" in state["selectedColumns"]
+
+
+def test_a_view_of_a_run_s_children_shows_them_alone(experiment: str) -> None:
+    key = describe_children(experiment, "0123456789ab", ["validation/m", "n"], ["a"], True)
+    tag = MlflowClient().get_experiment(experiment).tags[f"mlflow.sharedViewState.{key}"]
+    state = json.loads(zlib.decompress(base64.b64decode(tag.removeprefix("deflate;"))))
+    assert state["searchFilter"] == "tags.`mlflow.parentRunId` = '0123456789ab'"
+    assert (state["orderByKey"], state["orderByAsc"]) == ("metrics.`validation/m`", True)
+    assert state["selectedColumns"] == ["metrics.`validation/m`", "metrics.`n`", "params.`a`"]
+    assert view_address(experiment, "", key).endswith(f"viewStateShareKey={key}")
 
 
 def test_the_description_links_the_view_and_then_the_last_comparison(experiment: str) -> None:

@@ -11,8 +11,7 @@ from recsys.data.dataset import Dataset
 from recsys.data.digest import dataset_digest
 from recsys.data.prepare import prepare
 from recsys.data.tables import read_tables
-from tests.recsys.builders import Line, write_interactions
-from tests.recsys.conftest import SPLIT
+from tests.recsys.builders import SPLIT, Line, write_interactions
 
 TABLE = "train"
 PARAMETERS = {"test_days": 28}

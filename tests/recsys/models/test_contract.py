@@ -23,6 +23,7 @@ from recsys.models.base import Hyperparameters, Scorer
 from recsys.models.trend import scaled, trend_counts
 from recsys.ranker import Customers, Ranker
 from tests.recsys.builders import (
+    ROLLING,
     ROLLING_CUTS,
     Event,
     Line,
@@ -31,7 +32,6 @@ from tests.recsys.builders import (
     history_of,
     write_interactions,
 )
-from tests.recsys.conftest import ROLLING
 
 CUSTOMERS = ITEMS = 20
 CUT = 100
