@@ -7,6 +7,7 @@ items stay all. The blocks are packed anew, beside each other, no row passes the
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +117,10 @@ def _lines(block: Block, rows: Rows, start: int, numbers: Rows | None) -> pa.Tab
     if numbers is not None:
         column = numbers[column]
         kept &= column >= 0
-    values = (start + place, column, block.days, block.quantities, block.revenue)
+    values: tuple[NDArray[Any], ...] = (
+        *(start + place, column),
+        *(block.days, block.quantities, block.revenue),
+    )
     names = ("row", "column", "day", "quantity", "revenue")
     return pa.table({name: v[kept] for name, v in zip(names, values, strict=True)})
 
