@@ -115,7 +115,6 @@ def run_search(config: SearchConfig, spark: SparkSession) -> Found:
             say(f"  going on with {len(done)} trials that are done")
         why = _try_settings(config, spark, dataset, earlier, record, done, Path(scratch))
         if why == INTERRUPTED:
-            record.give_up(done)
             say("  stopped; the best so far is fitted once more (Ctrl-C again: without)")
         record.close(done)
         refitted = _refitted(done, space, goal, config.dataset, spark)

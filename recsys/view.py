@@ -39,6 +39,8 @@ PARAMETERS = (
     "trend_power",
     "repeat_weight",
 )
+# The trials of a search, sixty at a time, would bury the recommenders.
+NO_TRIALS = "tags.`recsys.step` != 'trial'"
 DESCRIPTION = """\
 Recommenders for one retailer, judged customer by customer.
 
@@ -157,7 +159,7 @@ def address(path: str, host: str | None = None) -> str:
 
 
 def view_state(
-    runs: str = "",
+    runs: str = NO_TRIALS,
     metrics: Sequence[str] = METRICS,
     parameters: Sequence[str] = PARAMETERS,
     ascending: bool = False,
@@ -165,7 +167,7 @@ def view_state(
     """Return the state of the runs page, as MLflow 3.17 stores it.
 
     Args:
-        runs: filter; empty for all.
+        runs: filter.
         metrics: columns; the first one sorts.
         parameters: columns.
         ascending: the lowest first.

@@ -158,12 +158,6 @@ class Record:
             info.experiment_id, info.run_id, metrics, parameters, ascending=self.goal.sign < 0
         )
 
-    def give_up(self, done: Mapping[int, Done]) -> None:
-        """Close the trials that were at work when somebody said stop."""
-        for number, run_id in self._children.items():
-            if number not in done:
-                self._client.set_terminated(run_id, "KILLED")
-
     def _log_best(self, done: Mapping[int, Done], number: int) -> None:
         best = self.goal.best(done)
         if best is not None and best.value is not None:
@@ -171,7 +165,10 @@ class Record:
             self._client.log_metric(self.parent.info.run_id, name, best.value, step=number)
 
     def close(self, done: Mapping[int, Done]) -> None:
-        """Write the space, the table of all trials and the plots."""
+        """Write the space, the table of all trials and the plots; give up what did not end."""
+        for number, run_id in self._children.items():
+            if number not in done:
+                self._client.set_terminated(run_id, "KILLED")
         mlflow.log_dict(self.space.described(), "space.json")
         mlflow.log_table(table(done, self.space, self.goal), "trials.json")
         for name, figure in plots.all_of(done, self.space, self.goal).items():

@@ -19,6 +19,7 @@ from recsys.view import (
     describe_experiment,
     run_address,
     view_address,
+    view_state,
 )
 
 
@@ -42,6 +43,14 @@ def test_the_view_shows_metrics_the_best_run_first(experiment: str) -> None:
     assert not state["orderByAsc"]
     assert "metrics.`test/replenish/ndcg_at_10`" in state["selectedColumns"]
     assert "params.`dataset_digest`" in state["selectedColumns"]
+
+
+def test_the_view_leaves_the_trials_of_searches_out(experiment: str) -> None:
+    for step in ("als", "trial"):
+        with mlflow.start_run(tags={"recsys.step": step}):
+            pass
+    [shown] = mlflow.search_runs([experiment], view_state()["searchFilter"], output_format="list")
+    assert shown.data.tags["recsys.step"] == "als"
 
 
 def test_a_view_of_a_run_s_children_shows_them_alone(experiment: str) -> None:
