@@ -72,6 +72,8 @@ class Record:
                 self._children[number] = child.info.run_id
                 if OUTCOME_TAG in child.data.tags:
                     done[number] = done_of(child, self.goal)
+                    if child.info.status == "RUNNING":
+                        self._terminate(number, done[number].outcome)
             if run.info.status == "RUNNING":
                 self._client.set_terminated(run.info.run_id, "KILLED")
         for number in sorted(done):
@@ -138,8 +140,12 @@ class Record:
         # MLflow writes tags last: where this one is, all is there.
         metrics = [Metric(name, float(value), now, 0) for name, value in values.items()]
         self._client.log_batch(run_id, metrics=metrics, tags=tags)
-        self._client.set_terminated(run_id, "FAILED" if outcome.status == FAILED else "FINISHED")
+        self._terminate(trial.number, outcome)
         self._log_best(done, trial.number)
+
+    def _terminate(self, number: int, outcome: Outcome) -> None:
+        status = "FAILED" if outcome.status == FAILED else "FINISHED"
+        self._client.set_terminated(self._children[number], status)
 
     def best(self, done: Mapping[int, Done], count: int) -> list[tuple[str, str]]:
         """Return experiment and run id of the best trials."""
