@@ -175,6 +175,8 @@ def test_ctrl_c_gives_up_what_is_at_work_and_keeps_the_rest() -> None:
     log = Log(interrupting, max_evals=50)
     assert log.why == INTERRUPTED
     assert log.cancelled.is_set()
-    assert sorted(log.done) == list(range(6))
+    # Of the two that may still be at work beside trial 6, none counts that was not written down.
+    assert set(range(4)) <= set(log.done) <= set(range(6))
+    assert sorted(log.ended) == sorted(log.done)
     assert time.monotonic() - started < 4
     assert signal.getsignal(signal.SIGINT) is before
