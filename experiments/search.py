@@ -41,6 +41,7 @@ from recsys.search.sample import sampled
 from recsys.search.space import Space
 from recsys.search.study import Sampler, Study
 from recsys.session import ROOT, cores_of, spark_session
+from recsys.training import run_name
 
 SPACES = ROOT / "experiments" / "spaces"
 ALL = "all"
@@ -228,7 +229,7 @@ def _refitted(
     runs = []
     for trial in best:
         algorithm, parameters = space.chosen(trial.point)
-        say(f"  trial {trial.number} is fitted again: {report.described(algorithm, parameters)}")
+        say(f"  trial {trial.number} is fitted again: {run_name(algorithm, parameters)}")
         spark.sparkContext.setJobGroup("", "refit")
         run = run_train(algorithm, dataset, parameters, spark)
         MlflowClient().set_tag(run.run_id, "recsys.trial", str(trial.number))

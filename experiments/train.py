@@ -23,7 +23,7 @@ from recsys.progress import say
 from recsys.segments import SEGMENTS_HELP
 from recsys.session import spark_session
 from recsys.strategy import Strategy, load_strategy
-from recsys.training import train
+from recsys.training import run_name, train
 from recsys.view import run_address, view_address
 
 CHECKPOINTS_HELP = (
@@ -89,12 +89,6 @@ def run_train(
         say(f"  this run: {run_address(experiment, run.info.run_id)}")
         say(f"  all runs, best first: {view_address(experiment)}")
         return TrainedRun(run.info.run_id, algorithm, trained.test.metrics())
-
-
-def run_name(algorithm: str, parameters: Hyperparameters) -> str:
-    """Name a run by its recommender and the hyperparameters that are not the default."""
-    changed = parameters.model_dump(exclude_defaults=True)
-    return " ".join([algorithm, *(f"{name}={value}" for name, value in changed.items())])
 
 
 def train_config(algorithm: str) -> type[Config]:

@@ -149,6 +149,12 @@ def fit_plan(
     return Fitted(plan, steps, seconds)
 
 
+def run_name(algorithm: str, parameters: Hyperparameters) -> str:
+    """Return a recommender and those of its hyperparameters that are not the default."""
+    changed = parameters.model_dump(exclude_defaults=True)
+    return " ".join([algorithm, *(f"{name}={value}" for name, value in changed.items())])
+
+
 def recipe(algorithm: str, parameters: Hyperparameters) -> str:
     """Return a digest of a recommender and its hyperparameters: what to train again on new data."""
     told = {"algorithm": algorithm, **parameters.model_dump(mode="json")}

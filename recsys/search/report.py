@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 
 from recsys import view
-from recsys.models.base import Hyperparameters
 from recsys.progress import say
 from recsys.search.goal import Done, Goal
 from recsys.search.space import Space
 from recsys.search.trial import FAILED, STOPPED
+from recsys.training import run_name
 
 SHOWN = 10
 
@@ -31,7 +31,7 @@ class Progress:
         else:
             what = f"{trial.value:.4f}"
         if best is not None and best.number == trial.number:
-            what += "  ← " + described(*self.space.chosen(trial.point))
+            what += "  ← " + run_name(*self.space.chosen(trial.point))
         left = duration(self._left(len(done)))
         say(f"  {len(done)}/{self.max_evals}  {so_far}  {left} left  trial {trial.number}: {what}")
 
@@ -39,12 +39,6 @@ class Progress:
         """Return the seconds that the other trials will take."""
         since = time.monotonic() - self._started
         return since / max(1, done - self._taken_over) * (self.max_evals - done)
-
-
-def described(algorithm: str, parameters: Hyperparameters) -> str:
-    """Return a recommender and what of its hyperparameters is not the default."""
-    changed = parameters.model_dump(exclude_defaults=True)
-    return " ".join([algorithm, *(f"{name}={value}" for name, value in changed.items())])
 
 
 def duration(seconds: float) -> str:
@@ -101,6 +95,6 @@ def note(
         lines.append(f"| {algorithm} | {values[0]:.4f} | {values[1]:.4f} | {link} |")
     lines += ["", f"| trial | validation/{goal.metric} | setting |", "|---|---|---|"]
     for trial in ranked[:SHOWN]:
-        setting = described(*space.chosen(trial.point))
+        setting = run_name(*space.chosen(trial.point))
         lines.append(f"| {trial.number} | {trial.value:.4f} | {setting} |")
     return "\n".join(lines)
