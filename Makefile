@@ -15,7 +15,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 export MLFLOW_DISABLE_TELEMETRY = true
 export GIT_PYTHON_REFRESH = quiet
 
-.PHONY: help setup demo test test-slow test-all bench lint format ui constraints clean
+.PHONY: help setup jars demo demo-azure test test-slow test-all bench lint format ui constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -29,10 +29,16 @@ demo: setup  ## run the whole flow (DATA=simulated or a file or URL, OUTPUT=out,
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . -e main --env-manager local \
 		--experiment-name recsys -P data='$(DATA)' -P output='$(OUTPUT)' -P k='$(K)'
 
-test: setup  ## run the quick tests
+jars: setup  ## fetch what Spark needs for Azure's storage
+	@test -n "$$(ls .venv/jars/*hadoop-azure* 2>/dev/null)" || $(BIN)/python -m recsys.hadoop
+
+demo-azure: jars  ## the flow on a cloud of this machine: Blob storage, a pool, a schedule
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.demo_azure
+
+test: jars  ## run the quick tests
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: setup  ## run the slow tests: drivers and executors that are killed
+test-slow: jars  ## run the slow tests: drivers, executors and nodes that are killed
 	$(BIN)/python -m pytest -m slow
 
 test-all: test test-slow  ## run every test

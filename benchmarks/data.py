@@ -33,6 +33,7 @@ from recsys.data.tables import read_tables
 from recsys.errors import DataError
 from recsys.progress import Counter, stage
 from recsys.session import spark_session
+from recsys.storage import filled
 
 START, DAYS, TASTES, SEED = date(2024, 1, 1), 365, 12, 7
 ROWS_A_SHARD = 2_000_000
@@ -75,9 +76,13 @@ def drawn(size: Size, folder: Path) -> Path:
     marker = folder / MARKER
     if marker.exists() and marker.read_text("utf-8") == described:
         return folder
-    with stage(f"drawing {size.interactions:,} interactions"), replaced(folder, MARKER) as fresh:
-        draw(size, fresh)
-        (fresh / MARKER).write_text(described, "utf-8")
+    with (
+        stage(f"drawing {size.interactions:,} interactions"),
+        replaced(folder, MARKER) as fresh,
+        filled(fresh) as local,
+    ):
+        draw(size, local)
+        (local / MARKER).write_text(described, "utf-8")
     return folder
 
 

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for question in QUESTIONS
     }
-    groups = segments(rows["discover"][0], dataset.path)
+    groups = segments(rows["discover"][0], dataset.folder)
     random = np.random.default_rng(options.seed)
     open_policy = Policy(
         minimal_effect=0,

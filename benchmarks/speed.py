@@ -36,6 +36,7 @@ from recsys.data.dataset import Dataset, load_dataset, window_names
 from recsys.errors import RecsysError, UsageError
 from recsys.progress import say
 from recsys.session import ROOT, check_java
+from recsys.storage import local_path
 from recsys.tracking import code_version
 
 SECONDS_A_SAMPLE = 0.3
@@ -266,7 +267,7 @@ def _windows(dataset: Dataset) -> tuple[str, ...]:
 def _job(dataset: Dataset, scratch: Path) -> Job:
     """Describe the work on a dataset's history before the test window."""
     *before, _ = _windows(dataset)
-    folder = dataset.path.absolute()
+    folder = local_path(dataset.path).absolute()
     scratch = scratch.absolute()
     return Job(
         dataset=str(folder),

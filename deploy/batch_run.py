@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import tempfile
 from collections import Counter as Count
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -23,14 +21,24 @@ from recsys import campaign, tracking
 from recsys.batch import Batch, BlockScored, items_allowed, items_given, score_block
 from recsys.data.digest import folder_digest
 from recsys.data.history import NewestHistory, pack_newest
+from recsys.data.replace import current
 from recsys.data.tables import read_tables
 from recsys.errors import DataError
 from recsys.models import files
 from recsys.past import PastRun, pack_given, past_runs
 from recsys.progress import Counter, say
 from recsys.scoring import add_fallback, check_k, plan_scoring
-from recsys.session import most_tasks, run_tasks
-from recsys.storage import CommitLog, put_new, read_bytes, sha256_file, store_of
+from recsys.session import most_tasks, run_tasks, scratch_folder
+from recsys.storage import (
+    CommitLog,
+    exists,
+    place_of,
+    put_new,
+    read_bytes,
+    read_file,
+    shared_copy,
+    store_of,
+)
 from recsys.strategy import Strategy
 from registry.releases import Release, verified_model
 
@@ -70,14 +78,14 @@ def digest_of_inputs(interactions: str, strategy: Strategy) -> str:
     Raises:
         DataError: there is nothing in the interactions' folder.
     """
-    folder = Path(interactions)
+    folder = current(place_of(interactions)) or place_of(interactions)
     # Where the table itself is named, `read_tables` takes these from beside it.
     beside = [folder.parent / name for name in ("items", "customers")]
-    folders = [folder, *(f for f in beside if folder.name == "interactions" and f.is_dir())]
+    folders = [folder, *(f for f in beside if folder.name == "interactions" and exists(f))]
     digests = [folder_digest(f) for f in folders]
     listed = strategy.items.available
-    if listed is not None and Path(listed).is_file():
-        digests.append(sha256_file(Path(listed)))
+    if listed is not None and exists(place_of(listed)):
+        digests.append(hashlib.sha256(read_file(place_of(listed)) or b"").hexdigest())
     return (
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
@@ -108,8 +116,7 @@ def prepared(job: Job, spark: SparkSession) -> Iterator[Prepared]:
         What scoring needs; its files live as long as the context.
     """
     strategy, release = job.strategy, job.release
-    with tempfile.TemporaryDirectory(prefix="recsys-batch-") as folder:
-        scratch = Path(folder)
+    with scratch_folder(spark, "batch") as scratch:
         retail = read_tables(spark, job.interactions)
         with verified_model(release) as model:
             header = files.load(model, scratch / "fitted")
@@ -117,8 +124,8 @@ def prepared(job: Job, spark: SparkSession) -> Iterator[Prepared]:
             newest = pack_newest(
                 spark,
                 retail,
-                model / files.ITEMS,
-                model / files.CUSTOMERS,
+                shared_copy(model / files.ITEMS, scratch / "model"),
+                shared_copy(model / files.CUSTOMERS, scratch / "model"),
                 header.customers,
                 scratch / "newest",
             )

@@ -16,7 +16,6 @@ Exit codes: 0 published, or published before; 1 could not be done; 2 a parameter
 import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import mlflow
 from pydantic import Field
@@ -30,7 +29,15 @@ from recsys.config import Config
 from recsys.errors import DataError
 from recsys.progress import say, stage
 from recsys.session import spark_session
-from recsys.storage import Commit, CommitConflict, CommitLog, folder_exists, store_of
+from recsys.storage import (
+    Commit,
+    CommitConflict,
+    CommitLog,
+    folder_exists,
+    place_of,
+    read_file,
+    store_of,
+)
 from recsys.strategy import Strategy, explained, load_strategy
 from registry.releases import Release, holder_of
 
@@ -124,10 +131,11 @@ def checked(config: BatchScoreConfig) -> tuple[Strategy, audits.Limits, dict[str
     """Read all that can be wrong without a session: strategy, audits' limits, what is accepted."""
     strategy = load_strategy(config.strategy)
     strategy = strategy.model_copy(update={"k": config.k or strategy.k})
-    file = Path(config.audits) if config.audits else audits.LIMITS
-    if not file.is_file():
+    file = place_of(config.audits or audits.LIMITS)
+    data = read_file(file)
+    if data is None:
         raise DataError(f"There is no file {file}: give the audits' limits as YAML.")
-    limits = audits.Limits.from_yaml(file.read_text("utf-8"), str(file))
+    limits = audits.Limits.from_yaml(data.decode(), str(file))
     return strategy, limits, audits.accepted_from(config.accept)
 
 
@@ -202,7 +210,11 @@ def main(config: BatchScoreConfig) -> None:
         say(campaign.facts_explained())
         return
     holder_of(config.model_name, config.stage)
-    say(run_batch_score(config, spark_session("batch_score")).line())
+    say(
+        run_batch_score(
+            config, spark_session("batch_score", config.interactions, config.output)
+        ).line()
+    )
 
 
 if __name__ == "__main__":

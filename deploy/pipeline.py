@@ -7,7 +7,6 @@ Simulate or take data, ingest, prepare, train, compare, promote, score every cus
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import Field
 from pyspark.sql import SparkSession
@@ -24,6 +23,7 @@ from recsys.hit_table import QUESTIONS, metric_name
 from recsys.models import ALGORITHMS
 from recsys.progress import say
 from recsys.session import spark_session
+from recsys.storage import Place, place_of
 from recsys.view import artifact_address, view_address
 from registry.compare import DOSSIER, CompareConfig, Comparison, run_compare
 from registry.promote import PromoteConfig, run_promote
@@ -61,7 +61,7 @@ class Outcome:
 
 def run_pipeline(config: PipelineConfig, spark: SparkSession) -> Outcome:
     """Run every step as a child of one parent run."""
-    output = Path(config.output)
+    output = place_of(config.output)
     with tracking.step_run("main", "main", config.model_dump()) as run:
         source, mapping = _source(config, output)
         run_ingest(
@@ -98,7 +98,7 @@ def run_pipeline(config: PipelineConfig, spark: SparkSession) -> Outcome:
         return Outcome(run.info.experiment_id, trained, compared, release, scored)
 
 
-def _source(config: PipelineConfig, output: Path) -> tuple[str, str]:
+def _source(config: PipelineConfig, output: Place) -> tuple[str, str]:
     """Return where the transactions are and how to read them; simulates them where asked."""
     if config.data != SIMULATED:
         return config.data, config.mapping or "online_retail"
@@ -133,7 +133,7 @@ def _interval(metrics: dict[str, float], name: str) -> str:
 
 def main(config: PipelineConfig) -> None:
     """Run the flow in a session of its own and print what came out."""
-    say(summary(run_pipeline(config, spark_session("main"))))
+    say(summary(run_pipeline(config, spark_session("main", config.data, config.output))))
 
 
 if __name__ == "__main__":

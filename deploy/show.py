@@ -5,22 +5,22 @@ python -m deploy.show --output out/win_back --interactions out/ingested --custom
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from recsys import cli
 from recsys import columns as c
 from recsys.config import Config
+from recsys.data.replace import current
 from recsys.errors import DataError
 from recsys.progress import say
 from recsys.published import AUDIENCE, published_table, read_manifest
 from recsys.samples import item_names
+from recsys.storage import Place, place_of, read_parquet
 
 
 class ShowConfig(Config):
@@ -47,9 +47,10 @@ def shown(config: ShowConfig) -> Iterator[str]:
         f"**{strategy['name']}**: {strategy['description']} Commit {commit.number}, "
         f"{len(audience):,} customers, {held_out:,} held out, {len(rows):,} recommendations.\n"
     )
-    names = item_names(config.interactions)
+    ingested = current(place_of(config.interactions)) or place_of(config.interactions)
+    names = item_names(ingested)
     picked = evenly(sorted(rows[c.CUSTOMER_ID].unique()), config.customers)
-    bought = bought_last(Path(config.interactions), picked)
+    bought = bought_last(ingested, picked)
     yield "| customer | bought last | recommended (because of) |"
     yield "|---|---|---|"
     for customer in picked:
@@ -66,7 +67,7 @@ def evenly(ids: Sequence[str], count: int) -> list[str]:
     return [ids[n] for n in np.unique(np.linspace(0, len(ids) - 1, count).astype(int))]
 
 
-def bought_last(interactions: Path, customers: Sequence[str]) -> dict[str, list[str]]:
+def bought_last(interactions: Place, customers: Sequence[str]) -> dict[str, list[str]]:
     """Return each customer's distinct items, the newest first."""
     wanted = pc.field(c.CUSTOMER_ID).isin(list(customers))
     names = [c.CUSTOMER_ID, c.ITEM_ID, c.TIMESTAMP]
@@ -91,10 +92,10 @@ def _named(names: dict[str, str], item: str) -> str:
     return name if name == item else name.capitalize()
 
 
-def _read(folder: Path, names: list[str], wanted: pc.Expression | None = None) -> pa.Table:
+def _read(folder: Place, names: list[str], wanted: pc.Expression | None = None) -> pa.Table:
     try:
-        return pq.read_table(folder, columns=names, filters=wanted)
-    except (OSError, pa.ArrowInvalid):
+        return read_parquet(folder, columns=names, filters=wanted)
+    except (DataError, OSError, pa.ArrowInvalid):
         raise DataError(f"{folder} is no table: give the folder that `ingest` wrote.") from None
 
 

@@ -1,6 +1,5 @@
 """Turn a retailer's raw transactions into the tables interactions, items and quarantine."""
 
-from pathlib import Path
 from typing import Literal
 
 import mlflow
@@ -11,9 +10,11 @@ from recsys.cli import run
 from recsys.config import Config
 from recsys.data.interactions import REPORT, IngestReport, ingest
 from recsys.data.mapping import Mapping
+from recsys.data.replace import current
 from recsys.errors import UsageError
 from recsys.progress import say
 from recsys.session import spark_session
+from recsys.storage import fetched, place_of
 from recsys.tracking import step_run
 
 
@@ -36,11 +37,12 @@ def run_ingest(config: IngestConfig, spark: SparkSession) -> IngestReport:
     mapping = Mapping.load(config.mapping)
     if config.mode == "stream":
         raise UsageError("mode=stream is not available yet: use mode=batch.")
-    with step_run("ingest", f"ingest {Path(config.source).name}", config.model_dump()):
+    with step_run("ingest", f"ingest {place_of(config.source).name}", config.model_dump()):
         report = ingest(spark, config.source, config.output, mapping)
         mlflow.log_metrics(_metrics(report))
         mlflow.set_tag("recsys.mapping_digest", report.mapping_digest)
-        mlflow.log_artifact(str(Path(config.output) / REPORT))
+        output = place_of(config.output)
+        mlflow.log_artifact(str(fetched((current(output) or output) / REPORT)))
     say(summary(report))
     return report
 
@@ -64,7 +66,7 @@ def summary(report: IngestReport) -> str:
 
 def main(config: IngestConfig) -> None:
     """Ingest in a Spark session of its own."""
-    run_ingest(config, spark_session("ingest"))
+    run_ingest(config, spark_session("ingest", config.source, config.output))
 
 
 def _metrics(report: IngestReport) -> dict[str, float]:

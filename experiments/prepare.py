@@ -4,7 +4,6 @@ python -m experiments.prepare --interactions out/ingested --output out/dataset
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -17,6 +16,7 @@ from recsys.data.prepare import Split, prepare
 from recsys.data.tables import read_tables
 from recsys.progress import say, stage
 from recsys.session import spark_session
+from recsys.storage import fetched, place_of
 
 
 class PrepareConfig(Split):
@@ -30,11 +30,10 @@ def run_prepare(config: PrepareConfig, spark: SparkSession) -> Dataset:
     """Write the dataset and log its facts."""
     split = Split(**config.model_dump(include=set(Split.model_fields)))
     with tracking.step_run("prepare", "prepare", config.model_dump()), stage("prepare"):
-        dataset = prepare(
-            spark, read_tables(spark, config.interactions), Path(config.output), split
-        )
+        tables = read_tables(spark, config.interactions)
+        dataset = prepare(spark, tables, place_of(config.output), split)
         tracking.log_dataset(dataset, "prepare")
-        mlflow.log_artifact(str(dataset.path / "dataset.json"))
+        mlflow.log_artifact(str(fetched(dataset.folder / "dataset.json")))
         facts, known = dataset.facts, dataset.test.history
         say(f"  {_windows_line(facts, window_names(split.windows))}")
         say(
@@ -55,7 +54,7 @@ def _windows_line(facts: Mapping[str, Any], windows: Sequence[str]) -> str:
 
 def main(config: PrepareConfig) -> None:
     """Run the step in a session of its own."""
-    run_prepare(config, spark_session("prepare"))
+    run_prepare(config, spark_session("prepare", config.interactions, config.output))
 
 
 if __name__ == "__main__":

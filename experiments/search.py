@@ -11,11 +11,9 @@ that `compare` takes. Run again after a crash or Ctrl-C, the same command goes o
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import mlflow
@@ -40,7 +38,8 @@ from recsys.search.runner import INTERRUPTED, Limits, Trials
 from recsys.search.sample import sampled
 from recsys.search.space import Space
 from recsys.search.study import Sampler, Study
-from recsys.session import ROOT, cores_of, spark_session
+from recsys.session import ROOT, cores_of, scratch_folder, spark_session
+from recsys.storage import Place, fetched, place_of
 from recsys.training import run_name
 
 SPACES = ROOT / "experiments" / "spaces"
@@ -107,14 +106,14 @@ def run_search(config: SearchConfig, spark: SparkSession) -> Found:
     name = f"search {config.algorithm} {config.metric}"
     with (
         tracking.step_run("search", name, config.model_dump()) as run,
-        tempfile.TemporaryDirectory(prefix="recsys-search-") as scratch,
+        scratch_folder(spark, "search") as scratch,
     ):
         tracking.log_dataset(dataset, "search")
         record = Record(run, space, goal)
         done = record.open(_identity(config, dataset, space, earlier))
         if done:
             say(f"  going on with {len(done)} trials that are done")
-        why = _try_settings(config, spark, dataset, earlier, record, done, Path(scratch))
+        why = _try_settings(config, spark, dataset, earlier, record, done, scratch)
         if why == INTERRUPTED:
             say("  stopped; the best so far is fitted once more (Ctrl-C again: without)")
         record.close(done)
@@ -132,7 +131,7 @@ def _try_settings(
     earlier: Earlier,
     record: Record,
     done: dict[int, Done],
-    folder: Path,
+    folder: Place,
 ) -> str:
     """Run trials until a limit, adding to those that are done; returns why it ended."""
     space, goal, fold = record.space, record.goal, dataset.validation
@@ -180,7 +179,7 @@ def space_of(config: SearchConfig) -> Space:
         )
     wanted = list(ALGORITHMS) if config.algorithm == ALL else [config.algorithm]
     files = {name: SPACES / f"{name}.yaml" for name in wanted}
-    given = [Path(file) for file in cli.names(config.space)]
+    given = [fetched(place_of(file)) for file in cli.names(config.space)]
     if config.algorithm == ALL:
         files |= {algorithm_of(file): file for file in given}
     elif given:
@@ -257,7 +256,7 @@ def main(config: SearchConfig) -> None:
     load_dataset(config.dataset)
     space_of(config)
     Goal.of(config.metric, config.direction)
-    run_search(config, spark_session("search"))
+    run_search(config, spark_session("search", config.dataset))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
 from recsys.progress import say
 from recsys.segments import SEGMENTS_HELP
-from recsys.session import spark_session
+from recsys.session import scratch_folder, spark_session
+from recsys.storage import place_of
 from recsys.strategy import Strategy, load_strategy
 from recsys.training import run_name, train
 from recsys.view import run_address, view_address
@@ -73,11 +74,13 @@ def run_train(
         tracking.step_run(
             algorithm, run_name(algorithm, parameters), logged | parameters.model_dump()
         ) as run,
-        tempfile.TemporaryDirectory(prefix=f"recsys-{algorithm}-") as scratch,
+        scratch_folder(spark, algorithm) as scratch,
+        tempfile.TemporaryDirectory(prefix="recsys-model-") as model,
     ):
         tracking.log_dataset(dataset, "train")
-        kept = Path(checkpoints) if checkpoints else dataset.path.absolute().parent / "checkpoints"
-        trained = train(spark, dataset, algorithm, parameters, Path(scratch), kept, strategy)
+        kept = place_of(checkpoints or place_of(dataset_path).parent / "checkpoints")
+        saved = Path(model) / "model"
+        trained = train(spark, dataset, algorithm, parameters, scratch, saved, kept, strategy)
         tracking.log_training(trained, dataset, run, segments)
         for question, found in trained.test.estimates.items():
             ndcg = found["ndcg_at_10"]
@@ -113,7 +116,7 @@ def main(algorithm: str, arguments: list[str]) -> None:
         strategy = load_strategy(name) if name else None
         parameters = ALGORITHMS[algorithm].parameters_class(**values)
         load_dataset(dataset)
-        spark = spark_session(algorithm)
+        spark = spark_session(algorithm, dataset, checkpoints)
         run_train(algorithm, dataset, parameters, spark, columns, checkpoints, strategy)
 
     program = f"python -m experiments.train {algorithm}"

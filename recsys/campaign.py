@@ -5,13 +5,11 @@ lists; what comes out are arrays that every scoring task maps.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame
@@ -26,6 +24,7 @@ from recsys.kernels.blocks import Block, Blocks
 from recsys.kernels.topk import Caps
 from recsys.models import arrays
 from recsys.ranker import Mask, Rules
+from recsys.storage import Place, fetched, make_folder, place_of, read_parquet, spark_path
 from recsys.strategy import ItemRules, Rung, SeenByCategory, SeenRule, Strategy
 
 AUDIENCE, ALLOWED, AGAIN, CATEGORY = "audience", "allowed", "again", "category"
@@ -70,7 +69,7 @@ class Campaign:
 
     def read(self, name: str) -> NDArray[np.generic]:
         """Map an array."""
-        return arrays.read(Path(self.folder), name)
+        return arrays.read(place_of(self.folder), name)
 
     @property
     def rules(self) -> Rules:
@@ -92,7 +91,7 @@ def compiled(
     retail: RetailTables | None,
     history: History,
     given: Blocks | None,
-    folder: Path,
+    folder: Place,
 ) -> Campaign:
     """Find audience and items, and write them as arrays.
 
@@ -107,7 +106,7 @@ def compiled(
         UsageError: a condition cannot be evaluated, or names a column that does not exist.
         DataError: nobody meets the audience's condition, or no item is left.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     audience = _audience(strategy, retail, history, folder / "audience_rows")
     allowed = _allowed(strategy, retail, history, folder / "item_rows")
     category, names = read_categories(history)
@@ -169,14 +168,16 @@ def item_facts(retail: RetailTables, before: int) -> DataFrame:
 
 
 def _audience(
-    strategy: Strategy, retail: RetailTables | None, history: History, scratch: Path
+    strategy: Strategy, retail: RetailTables | None, history: History, scratch: Place
 ) -> NDArray[np.bool_]:
     """Mark the customers who meet the condition, bool [customers]."""
     if strategy.audience is None:
         return np.ones(history.customers, dtype=bool)
     facts = customer_facts(_needed(retail), history.before)
     spark = facts.sparkSession
-    numbers = spark.read.parquet(f"{history.tables}/customers").select(c.CUSTOMER_ID, c.CUSTOMER)
+    numbers = spark.read.parquet(spark_path(f"{history.tables}/customers")).select(
+        c.CUSTOMER_ID, c.CUSTOMER
+    )
     chosen = facts.where(_condition(facts, strategy.audience, "audience"))
     rows = _numbers(chosen.join(numbers, c.CUSTOMER_ID).select(c.CUSTOMER), scratch, "audience")
     if len(rows) == 0:
@@ -190,20 +191,20 @@ def _audience(
 
 
 def _allowed(
-    strategy: Strategy, retail: RetailTables | None, history: History, scratch: Path
+    strategy: Strategy, retail: RetailTables | None, history: History, scratch: Place
 ) -> NDArray[np.bool_]:
     """Mark the items that may be given, bool [items]."""
     rules = strategy.items
     allowed = np.ones(history.items, dtype=bool)
     if rules.model_dump(exclude={"available"}, exclude_none=True):
         facts = item_facts(_needed(retail), history.before)
-        numbers = facts.sparkSession.read.parquet(f"{history.tables}/items")
+        numbers = facts.sparkSession.read.parquet(spark_path(f"{history.tables}/items"))
         may = facts.where(_may(facts, rules)).select(c.ITEM_ID)
         chosen = may.join(numbers.select(c.ITEM_ID, c.ITEM), c.ITEM_ID).select(c.ITEM)
         allowed[:] = False
         allowed[_numbers(chosen, scratch, "items")] = True
     if rules.available:
-        ids = pq.read_table(Path(history.tables) / "items", columns=[c.ITEM_ID])[c.ITEM_ID]
+        ids = read_parquet(place_of(history.tables) / "items", columns=[c.ITEM_ID])[c.ITEM_ID]
         listed = pc.is_in(ids.slice(0, history.items), value_set=_listed(rules.available))
         allowed &= listed.to_numpy()
     if not allowed.any():
@@ -249,16 +250,16 @@ def _condition(facts: DataFrame, text: str, where: str) -> Column:
     return condition
 
 
-def _numbers(rows: DataFrame, scratch: Path, where: str) -> NDArray[np.int64]:
+def _numbers(rows: DataFrame, scratch: Place, where: str) -> NDArray[np.int64]:
     """Return a column of numbers by way of a file, for no row shall pass through the driver."""
     _write(rows, scratch, where)
-    column = pq.read_table(scratch)[rows.columns[0]]
+    column = read_parquet(scratch)[rows.columns[0]]
     return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
-def _write(rows: DataFrame, scratch: Path, where: str) -> None:
+def _write(rows: DataFrame, scratch: Place, where: str) -> None:
     try:
-        rows.write.parquet(str(scratch))
+        rows.write.parquet(spark_path(scratch))
     except PySparkException as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"{where}: a condition cannot be evaluated ({reason}).") from None
@@ -270,15 +271,15 @@ def _listed(path: str) -> pa.Array:
     Raises:
         UsageError: the file is missing, or has no column item_id.
     """
-    file = Path(path)
     try:
+        file = fetched(place_of(path))
         if file.suffix == ".csv":
             options = pa.csv.ConvertOptions(column_types={c.ITEM_ID: pa.string()})
             table = pa.csv.read_csv(file, convert_options=options)
         else:
-            table = pq.read_table(file)
+            table = read_parquet(file)
         return table[c.ITEM_ID].combine_chunks().cast(pa.string())
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
+    except (OSError, DataError, pa.ArrowInvalid, KeyError) as error:
         raise UsageError(
             f"items.available: {path} cannot be used ({str(error).splitlines()[0]}): give a CSV "
             f"or Parquet file with a column {c.ITEM_ID}."

@@ -16,7 +16,6 @@ window. Items that the history does not know count as relevant, though nothing c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,6 +37,7 @@ from recsys.ranker import NONE, SOURCES
 from recsys.scoring import Plan
 from recsys.segments import segment_values, segments
 from recsys.session import Pool, run_tasks
+from recsys.storage import Place, fetched, files_in, make_folder, place_of, read_parquet
 
 INTERVAL_SEED = 20
 CATALOGUE_REPLICATES = 200
@@ -58,7 +58,7 @@ class Evaluation:
     """
 
     window: str
-    table: Path
+    table: Place
     estimates: dict[str, dict[str, Interval]]
     totals: dict[str, dict[str, float]]
     recommended: dict[str, NDArray[np.int64]]
@@ -84,7 +84,7 @@ class Evaluation:
         return named
 
 
-def evaluate(pool: Pool, plan: Plan, fold: Fold, table: Path) -> Evaluation:
+def evaluate(pool: Pool, plan: Plan, fold: Fold, table: Place) -> Evaluation:
     """Rank all items for every eligible customer and compare with what they bought.
 
     Args:
@@ -97,7 +97,7 @@ def evaluate(pool: Pool, plan: Plan, fold: Fold, table: Path) -> Evaluation:
         DataError: no customer is eligible.
     """
     done = judge(pool, plan, fold, table)
-    popularity = arrays.read(Path(plan.terms), POPULARITY)
+    popularity = arrays.read(place_of(plan.terms), POPULARITY)
     questions = questions_of(plan)
     recommended = {
         question: np.sum([block.recommended[question] for block in done], axis=0)
@@ -115,10 +115,10 @@ def evaluate(pool: Pool, plan: Plan, fold: Fold, table: Path) -> Evaluation:
     )
 
 
-def judge(pool: Pool, plan: Plan, fold: Fold, table: Path) -> list[Judged]:
+def judge(pool: Pool, plan: Plan, fold: Fold, table: Place) -> list[Judged]:
     """Write the hit table, a part a block; arguments as in `evaluate`."""
-    table.mkdir(parents=True, exist_ok=True)
-    arrays.write(Path(plan.terms), POPULARITY, purchase_counts(pool, fold.history))
+    make_folder(table)
+    arrays.write(place_of(plan.terms), POPULARITY, purchase_counts(pool, fold.history))
 
     def task(number: int) -> Judged:
         return judge_block(plan, fold, number, table)
@@ -126,7 +126,7 @@ def judge(pool: Pool, plan: Plan, fold: Fold, table: Path) -> list[Judged]:
     return run_tasks(pool, task, fold.truth.covering(fold.history.customers))
 
 
-def means(table: Path, questions: Sequence[str], window: str) -> dict[str, float]:
+def means(table: Place, questions: Sequence[str], window: str) -> dict[str, float]:
     """Return every metric's mean over customers, without intervals.
 
     Args:
@@ -143,21 +143,21 @@ def means(table: Path, questions: Sequence[str], window: str) -> dict[str, float
     found = {}
     for question in questions:
         _totals(table, question, window)
-        names = hit_table.metric_names(pq.ParquetDataset(table).schema)
+        names = hit_table.metric_names(pq.ParquetDataset(fetched(table)).schema)
         columns = hit_table.values(_rows_of(table, question, names), names)
         for name, value in zip(names, columns.mean(axis=0), strict=True):
             found[hit_table.metric_name(question, name)] = float(value)
     return found
 
 
-def _totals(table: Path, question: str, window: str) -> dict[str, float]:
+def _totals(table: Place, question: str, window: str) -> dict[str, float]:
     """Count the customers, and which share of them each source served at 10.
 
     Raises:
         DataError: nobody was judged.
     """
     names = {name: hit_table.SOURCE_PREFIX + name for name in SOURCES[NONE + 1 :]}
-    known = any(table.iterdir())
+    known = bool(files_in(table))
     rows = _rows_of(table, question, list(names.values())) if known else pa.table({})
     if len(rows) == 0:
         raise DataError(
@@ -172,7 +172,7 @@ def _totals(table: Path, question: str, window: str) -> dict[str, float]:
 
 
 def _estimates(
-    pool: Pool, table: Path, questions: Sequence[str], items: int
+    pool: Pool, table: Place, questions: Sequence[str], items: int
 ) -> dict[str, dict[str, Interval]]:
     """Return question → metric → estimate with interval; the draws are spread over the pool."""
     jobs = [(question, job) for question in questions for job in (_of_means, _of_lists)]
@@ -183,15 +183,15 @@ def _estimates(
     return estimates
 
 
-def _of_means(table: Path, question: str, items: int) -> dict[str, Interval]:
+def _of_means(table: Place, question: str, items: int) -> dict[str, Interval]:
     """Return every metric that is a mean over customers, with its interval."""
-    names = hit_table.metric_names(pq.ParquetDataset(table).schema)
+    names = hit_table.metric_names(pq.ParquetDataset(fetched(table)).schema)
     rows = _rows_of(table, question, names)
     intervals = mean_intervals(hit_table.values(rows, names), INTERVAL_SEED)
     return dict(zip(names, intervals, strict=True))
 
 
-def _of_lists(table: Path, question: str, items: int) -> dict[str, Interval]:
+def _of_lists(table: Place, question: str, items: int) -> dict[str, Interval]:
     """Return what describes all lists of 10 together, with its interval."""
     [lists] = hit_table.list_matrices([_rows_of(table, question, [hit_table.RECOMMENDED])], K)
     recommended = np.asarray(lists.sum(axis=0)).ravel()
@@ -202,13 +202,13 @@ def _of_lists(table: Path, question: str, items: int) -> dict[str, Interval]:
     }
 
 
-def _rows_of(table: Path, question: str, columns: list[str]) -> pa.Table:
+def _rows_of(table: Place, question: str, columns: list[str]) -> pa.Table:
     """Read some columns of one question's rows."""
     asked = pc.field(hit_table.QUESTION) == question
-    return pq.read_table(table, columns=columns, filters=asked).combine_chunks()
+    return read_parquet(table, columns=columns, filters=asked).combine_chunks()
 
 
-def segment_table(evaluation: Evaluation, tables: Path, columns: Sequence[str]) -> pd.DataFrame:
+def segment_table(evaluation: Evaluation, tables: Place, columns: Sequence[str]) -> pd.DataFrame:
     """Judge groups of customers by themselves.
 
     Args:
@@ -222,7 +222,7 @@ def segment_table(evaluation: Evaluation, tables: Path, columns: Sequence[str]) 
     """
     found = []
     for question in evaluation.estimates:
-        rows = hit_table.of_question(pq.read_table(evaluation.table), question)
+        rows = hit_table.of_question(read_parquet(evaluation.table), question)
         for segment in segments(rows, tables, columns):
             values = [segment_values(rows, segment, f"{m}_at_{K}") for m in ("ndcg", "recall")]
             ndcg, recall = mean_intervals(np.column_stack(values), INTERVAL_SEED)

@@ -3,11 +3,9 @@
 import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -24,6 +22,7 @@ from recsys.metrics.ranking import per_customer, per_customer_revenue
 from recsys.models import arrays
 from recsys.ranker import NONE, SOURCES, Ranking
 from recsys.scoring import Plan, ids_at, rank_block
+from recsys.storage import Place, place_of, write_parquet
 
 POPULARITY = "popularity"
 
@@ -61,7 +60,7 @@ def questions_of(plan: Plan) -> tuple[str, ...]:
     return (*QUESTIONS, CAMPAIGN) if plan.campaign else tuple(QUESTIONS)
 
 
-def judge_block(plan: Plan, fold: Fold, number: int, table: Path) -> Judged:
+def judge_block(plan: Plan, fold: Fold, number: int, table: Place) -> Judged:
     """Judge the eligible customers of one block and write their rows.
 
     Args:
@@ -97,7 +96,7 @@ def judge_block(plan: Plan, fold: Fold, number: int, table: Path) -> Judged:
             counts[question] += np.bincount(shown[shown >= 0], minlength=history.items)
         started = time.perf_counter()
     if tables:
-        pq.write_table(pa.concat_tables(tables), table / f"part-{number:05d}.parquet")
+        write_parquet(table / f"part-{number:05d}.parquet", pa.concat_tables(tables))
     return Judged(counts, given, seconds)
 
 
@@ -210,7 +209,7 @@ def _dearest(relevant: _Relevant) -> NDArray[np.float64]:
 
 def _describe(plan: Plan, shown: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """Describe lists of 10 by what the catalogue says of their items."""
-    popularity = np.asarray(arrays.read(Path(plan.terms), POPULARITY), dtype=np.float64)
+    popularity = np.asarray(arrays.read(place_of(plan.terms), POPULARITY), dtype=np.float64)
     found = {
         f"novelty_at_{K}": beyond_accuracy.novelty(
             shown, beyond_accuracy.self_information(popularity)

@@ -3,12 +3,10 @@
 import uuid
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
 from recsys import columns as c
@@ -19,7 +17,7 @@ from recsys.kernels.blocks import Blocks
 from recsys.published import RECOMMENDATIONS, Part, manifest_of, parts_of, read_part, run_of
 from recsys.scoring import all_ids
 from recsys.session import run_tasks
-from recsys.storage import CommitLog, store_of
+from recsys.storage import CommitLog, Place, make_folder, store_of, write_parquet
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def past_runs(output: str, strategy: str, count: int | None = None) -> list[Past
 
 
 def pack_given(
-    spark: SparkSession, output: str, runs: list[PastRun], history: History, folder: Path
+    spark: SparkSession, output: str, runs: list[PastRun], history: History, folder: Place
 ) -> Blocks | None:
     """Pack what customers got in past runs: an event's day is the run, 0 the newest.
 
@@ -83,13 +81,13 @@ def pack_given(
     if not work:
         return None
     lines = folder / "lines"
-    lines.mkdir(parents=True)
+    make_folder(lines)
     run_tasks(spark, partial(_write_lines, output, history, lines), work)
     target = Target("given", (lines,), history.customers, history.customer_blocks.size)
     return pack_tables(spark, (target,), folder)["given"]
 
 
-def _write_lines(output: str, history: History, lines: Path, work: tuple[int, str, Part]) -> None:
+def _write_lines(output: str, history: History, lines: Place, work: tuple[int, str, Part]) -> None:
     """Turn one file's rows into lines that can be packed; unknown customers and items fall out."""
     age, run, part = work
     rows = read_part(store_of(output), run, part, [c.CUSTOMER_ID, c.ITEM_ID])
@@ -112,4 +110,4 @@ def _write_lines(output: str, history: History, lines: Path, work: tuple[int, st
             c.UNIT_PRICE: pa.repeat(0.0, count),
         }
     )
-    pq.write_table(table.filter(known), lines / f"{uuid.uuid4().hex}.parquet")
+    write_parquet(lines / f"{uuid.uuid4().hex}.parquet", table.filter(known))

@@ -29,14 +29,22 @@ def stage(name: str) -> Iterator[None]:
     say(f"  {name}: {time.monotonic() - start:.1f} s")
 
 
+# In a log, which others may follow from afar, a line now and then.
+SECONDS_A_LINE = 15.0
+
+
 class Counter:
-    """A counter that rewrites its line on a terminal and stays silent in a pipe."""
+    """A counter that rewrites its line on a terminal, and adds one now and then to a log."""
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total = name, total
+        self._said = time.monotonic()
 
     def show(self, done: int, note: str = "") -> None:
         """Show `done` of `total`, with a short note such as the loss."""
+        line = f"  {self.name} {done}/{self.total} {note}".rstrip()
         if sys.stdout.isatty():
-            end = "\n" if done == self.total else ""
-            print(f"\r  {self.name} {done}/{self.total} {note}\033[K", end=end, flush=True)
+            print(f"\r{line}\033[K", end="\n" if done == self.total else "", flush=True)
+        elif time.monotonic() - self._said >= SECONDS_A_LINE:
+            self._said = time.monotonic()
+            say(line)

@@ -21,7 +21,7 @@ from obstore.store import ObjectStore
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.errors import DataError
-from recsys.storage import Commit, CommitLog, put, read_bytes, store_of
+from recsys.storage import Commit, CommitLog, put, read_bytes, spark_path, store_of
 
 # Named by its content: two runs of one slot may both write theirs.
 MANIFEST = "_manifest-{}.json"
@@ -103,7 +103,7 @@ def read_published(
         DataError: nothing was published there, or the table has no files.
     """
     files = published_files(output, table, commit)
-    return spark.read.parquet(*files)
+    return spark.read.parquet(*map(spark_path, files))
 
 
 def published_table(

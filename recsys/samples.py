@@ -1,12 +1,10 @@
 """Twenty customers to look at: what they bought, what was recommended, what they bought next."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys import columns as c
@@ -16,6 +14,7 @@ from recsys.errors import DataError
 from recsys.evaluation import Evaluation
 from recsys.kernels.blocks import Block
 from recsys.scoring import read_ids
+from recsys.storage import Place, place_of, read_parquet
 
 CUSTOMERS = 20
 SHOWN = 10
@@ -33,7 +32,7 @@ def sample_customers(evaluation: Evaluation, fold: Fold, question: str) -> pd.Da
     Returns:
         One row a customer, newest purchases first; a recommendation that was bought is marked ✓.
     """
-    rows = hit_table.of_question(pq.read_table(evaluation.table), question)
+    rows = hit_table.of_question(read_parquet(evaluation.table), question)
     picked = rows.take(light_to_heavy(rows)).to_pylist()
     names = item_names(fold.history.tables)
     last = bought_last(fold.history, [row[c.CUSTOMER_ID] for row in picked])
@@ -68,7 +67,7 @@ def light_to_heavy(rows: pa.Table, count: int = CUSTOMERS) -> NDArray[np.int64]:
     return np.asarray(order[np.unique(steps)])
 
 
-def item_names(tables: str | Path) -> dict[str, str]:
+def item_names(tables: str | Place) -> dict[str, str]:
     """Return id → description, the id where there is none.
 
     Args:
@@ -77,9 +76,9 @@ def item_names(tables: str | Path) -> dict[str, str]:
     Raises:
         DataError: there is no such table.
     """
-    folder = Path(tables) / "items"
+    folder = place_of(tables) / "items"
     try:
-        table = pq.read_table(folder, columns=[c.ITEM_ID, c.DESCRIPTION]).to_pydict()
+        table = read_parquet(folder, columns=[c.ITEM_ID, c.DESCRIPTION]).to_pydict()
     except (OSError, pa.ArrowInvalid):
         raise DataError(f"{folder} is no table: give the folder that `ingest` wrote.") from None
     return {

@@ -7,11 +7,9 @@ Evaluation and batch scoring both come through here, so what was evaluated is wh
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
@@ -25,6 +23,7 @@ from recsys.models.base import Hyperparameters, Ints, decay
 from recsys.models.trend import blended, scaled, trend_counts
 from recsys.ranker import Customers, Mask, Policy, Ranker, Ranking, Rules
 from recsys.session import Pool
+from recsys.storage import Place, fetched, make_folder, place_of, read_parquet
 
 SCORES_A_CHUNK = 16_000_000
 TREND, SEGMENTS = "trend", "segments"
@@ -85,11 +84,11 @@ def plan_scoring(
     pool: Pool,
     algorithm: str,
     parameters: Hyperparameters,
-    model: Path,
+    model: Place,
     known_customers: int,
     history: History,
-    terms: Path,
-    fit_rows: Path | None = None,
+    terms: Place,
+    fit_rows: Place | None = None,
     fit_before: int | None = None,
 ) -> Plan:
     """Compute the trend at the history's cut and put together what tasks need.
@@ -105,7 +104,7 @@ def plan_scoring(
         fit_rows: see `Plan`.
         fit_before: see `Plan`.
     """
-    terms.mkdir(parents=True, exist_ok=True)
+    make_folder(terms)
     segments = None
     if parameters.segment_column:
         segments = read_segments(history, parameters.segment_column)
@@ -130,7 +129,7 @@ def add_fallback(pool: Pool, plan: Plan, column: str) -> Plan:
     Raises:
         UsageError: the customers table has no such column.
     """
-    segments, terms = read_segments(plan.history, column), Path(plan.terms)
+    segments, terms = read_segments(plan.history, column), place_of(plan.terms)
     days = _parameters(plan).trend_days
     counts = trend_counts(pool, plan.history, days, segments)
     arrays.write(terms, FALLBACK, scaled(blended(counts)))
@@ -141,9 +140,9 @@ def add_fallback(pool: Pool, plan: Plan, column: str) -> Plan:
 @lru_cache(maxsize=4)
 def open_ranker(plan: Plan) -> Ranker:
     """Open a plan once a worker process; its tasks share the mapped files."""
-    parameters, terms = _parameters(plan), Path(plan.terms)
+    parameters, terms = _parameters(plan), place_of(plan.terms)
     return Ranker(
-        ALGORITHMS[plan.algorithm](parameters).open(arrays.read_all(Path(plan.model))),
+        ALGORITHMS[plan.algorithm](parameters).open(arrays.read_all(place_of(plan.model))),
         parameters,
         np.asarray(arrays.read(terms, TREND)),
         read_ids(plan.history.tables, "items", c.ITEM_ID, plan.history.items),
@@ -188,7 +187,7 @@ def chunks(
         wanted: see `rank_block`.
         given: items that these customers shall not get (`Campaign.given_lately`); None for none.
     """
-    ranker, history, terms = open_ranker(plan), plan.history, Path(plan.terms)
+    ranker, history, terms = open_ranker(plan), plan.history, place_of(plan.terms)
     parameters = ranker.parameters
     weights = parameters.matrix(block, history.before, history.items)
     decayed = decay(block.days, history.before, parameters.repeat_half_life_days)
@@ -219,7 +218,7 @@ def chunks(
         yield Chunk(local, customers, None if again is None else again[local].data)
 
 
-def _mapped(terms: Path, name: str, wanted: bool) -> NDArray[np.int32] | None:
+def _mapped(terms: Place, name: str, wanted: bool) -> NDArray[np.int32] | None:
     return arrays.read(terms, name) if wanted else None
 
 
@@ -230,10 +229,15 @@ def _fit_rows(plan: Plan, block: Block) -> Ints:
     """
     rows = np.arange(block.start, block.start + block.rows)
     if plan.fit_rows is not None:
-        rows = np.array(np.load(plan.fit_rows, mmap_mode="r")[block.start : rows[-1] + 1])
+        rows = np.array(_fit_rows_of(plan.fit_rows)[block.start : rows[-1] + 1])
     if plan.fit_before is not None:
         row = np.repeat(np.arange(block.rows), np.diff(block.indptr))
         rows[row[block.days >= plan.fit_before]] = plan.known_customers
+    return rows
+
+
+def _fit_rows_of(file: str) -> Ints:
+    rows: Ints = np.load(fetched(place_of(file)), mmap_mode="r", allow_pickle=False)
     return rows
 
 
@@ -243,7 +247,7 @@ def read_ids(tables: str, table: str, column: str, count: int) -> NDArray[np.str
     Returns:
         str [count].
     """
-    folder = Path(tables) / table
+    folder = fetched(place_of(tables) / table)
     return _ids(folder, column, count, folder.stat().st_mtime_ns)[0]
 
 
@@ -254,16 +258,16 @@ def ids_at(tables: str, table: str, column: str, count: int, index: Ints) -> pa.
 
 def all_ids(tables: str, table: str, column: str, count: int) -> pa.StringArray:
     """Return the first `count` ids as an Arrow array; see `read_ids`."""
-    folder = Path(tables) / table
+    folder = fetched(place_of(tables) / table)
     return _ids(folder, column, count, folder.stat().st_mtime_ns)[1]
 
 
 @lru_cache(maxsize=8)
 def _ids(
-    folder: Path, column: str, count: int, written: int
+    folder: Place, column: str, count: int, written: int
 ) -> tuple[NDArray[np.str_], pa.StringArray]:
     """Read ids for NumPy and for Arrow; `written` tells a table from one that took its place."""
-    ids = pq.read_table(folder, columns=[column])[column].slice(0, count).combine_chunks()
+    ids = read_parquet(folder, columns=[column])[column].slice(0, count).combine_chunks()
     return np.array(ids.to_pylist(), dtype=object).astype(str), ids.cast(pa.string())
 
 
@@ -276,7 +280,7 @@ def read_segments(history: History, column: str) -> NDArray[np.int32]:
     Raises:
         UsageError: the customers table has no such column.
     """
-    table = pq.read_table(Path(history.tables) / "customers").slice(0, history.customers)
+    table = read_parquet(place_of(history.tables) / "customers").slice(0, history.customers)
     known = [n for n in table.column_names if n not in (c.CUSTOMER, c.CUSTOMER_ID, c.WINDOW)]
     if column not in known:
         raise UsageError(

@@ -8,7 +8,6 @@ the items table groups purchases: customers are judged by what they bought in th
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from recsys import columns as c
 from recsys import hit_table
 from recsys.errors import UsageError
 from recsys.metrics.ranking import METRICS
+from recsys.storage import Place, fetched, read_parquet
 
 ACTIVITY = "activity"
 ACTIVITIES = ("new", "occasional", "regular", "heavy")
@@ -58,7 +58,7 @@ def activity(history: NDArray[np.int32]) -> NDArray[np.str_]:
     return np.array(ACTIVITIES)[np.searchsorted(bounds, history, side="left")]
 
 
-def segments(rows: pa.Table, tables: Path, columns: Sequence[str] = ()) -> list[Segment]:
+def segments(rows: pa.Table, tables: Place, columns: Sequence[str] = ()) -> list[Segment]:
     """Group the rows of a hit table.
 
     Args:
@@ -101,9 +101,11 @@ def segment_values(rows: pa.Table, segment: Segment, metric: str) -> NDArray[np.
     return METRICS[name]((hits & inside)[members], relevant[members], int(k))
 
 
-def _table_with(column: str, tables: Path) -> str:
+def _table_with(column: str, tables: Place) -> str:
     known = {
-        table: [n for n in pq.ParquetDataset(tables / table).schema.names if n not in INTERNAL]
+        table: [
+            n for n in pq.ParquetDataset(fetched(tables / table)).schema.names if n not in INTERNAL
+        ]
         for table in ID_COLUMNS
     }
     for table, names in known.items():
@@ -115,9 +117,9 @@ def _table_with(column: str, tables: Path) -> str:
     )
 
 
-def _labels(table: Path, key: str, column: str) -> tuple[pa.Array, NDArray[np.str_]]:
+def _labels(table: Place, key: str, column: str) -> tuple[pa.Array, NDArray[np.str_]]:
     """Return ids and their labels, the rarer ones put together."""
-    read = pq.read_table(table, columns=[key, column]).combine_chunks()
+    read = read_parquet(table, columns=[key, column]).combine_chunks()
     values = [UNKNOWN if v is None else str(v) for v in read[column].to_pylist()]
     large = {label for label, _ in Counter(values).most_common(LABELS)}
     return read[key].combine_chunks(), np.array([v if v in large else OTHER for v in values])

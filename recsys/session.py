@@ -5,14 +5,19 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from pyspark.sql import SparkSession
 
+from recsys import hadoop
 from recsys.errors import RecsysError
 from recsys.progress import silence
+from recsys.storage import Place, azure_places, make_folder, place_of, remove_folder
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,7 +60,7 @@ LOG_SETTINGS = f"-Dlog4j2.configurationFile={(ROOT / 'recsys' / 'log4j2.properti
 LOCAL_SETTINGS = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 
 
-def spark_session(name: str = "recsys") -> SparkSession:
+def spark_session(name: str = "recsys", *places: str | None) -> SparkSession:
     """Return the running session, or start one.
 
     `SPARK_MASTER` chooses the cluster (default `local[*]`), `SPARK_DRIVER_MEMORY` the driver's
@@ -63,9 +68,14 @@ def spark_session(name: str = "recsys") -> SparkSession:
     in the Python workers, outside it. Executors run the driver's Python version. A task has one
     BLAS thread: Spark fills the cores with tasks.
 
+    Args:
+        name: of the application.
+        places: what it will read and write; for Azure's storage Spark needs jars and credentials.
+
     Raises:
         RecsysError: no Java 17 or newer was found.
     """
+    azure = azure_places(*places, os.environ.get("RECSYS_SCRATCH"))
     check_java()
     master = os.environ.get("SPARK_MASTER", "local[*]")
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -80,9 +90,12 @@ def spark_session(name: str = "recsys") -> SparkSession:
         .config("spark.driver.extraJavaOptions", LOG_SETTINGS)
         .config("spark.driver.memory", os.environ.get("SPARK_DRIVER_MEMORY", "3g"))
     )
-    for key, value in (SETTINGS | (LOCAL_SETTINGS if master.startswith("local") else {})).items():
+    settings = SETTINGS | (LOCAL_SETTINGS if master.startswith("local") else {})
+    for key, value in (settings | (hadoop.azure_packages() if azure else {})).items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
+    if azure:
+        hadoop.apply(spark, azure)
     spark.sparkContext.setLogLevel("ERROR")
     # Every error reaches the caller as an exception; its JVM trace need not be printed as well.
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
@@ -123,6 +136,31 @@ def _spare_imports() -> None:
     if len(sys.modules) != _spared:
         _spared = len(sys.modules)
         gc.freeze()
+
+
+@contextmanager
+def scratch_folder(pool: Pool, name: str, inside: str | None = None) -> Iterator[Place]:
+    """Give an empty folder that all tasks of a pool can reach, and remove it at the end.
+
+    On one machine it lies in the system's folder for such things. On a pool of several,
+    RECSYS_SCRATCH names a folder in a cloud that all of them reach.
+
+    Args:
+        pool: where the tasks run; one task needs only its own machine's disk.
+        name: of the step, to be recognised by.
+        inside: a local folder to make it in; None for the system's.
+    """
+    shared = os.environ.get("RECSYS_SCRATCH")
+    if isinstance(pool, OneTask) or inside is not None or not shared:
+        with tempfile.TemporaryDirectory(prefix=f"recsys-{name}-", dir=inside) as folder:
+            yield Path(folder)
+        return
+    place = place_of(shared) / f"{name}-{uuid.uuid4().hex[:12]}"
+    make_folder(place)
+    try:
+        yield place
+    finally:
+        remove_folder(place)
 
 
 def cores_of(pool: Pool) -> int:

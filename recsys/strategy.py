@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from recsys.config import Config
 from recsys.errors import UsageError
 from recsys.session import ROOT
+from recsys.storage import is_remote, place_of, read_file
 
 Seen = Literal["exclude", "allow"]
 # `exclude`, `allow`, or the days for which a bought item is excluded.
@@ -96,14 +97,17 @@ def load_strategy(name: str, folder: Path = STRATEGIES) -> Strategy:
     Raises:
         UsageError: there is no such strategy, or it holds an unknown key or a wrong value.
     """
-    file = folder / f"{name}.yaml" if not name.endswith((".yaml", ".yml")) else Path(name)
-    if not file.is_file():
+    place = folder / f"{name}.yaml" if not name.endswith((".yaml", ".yml")) else place_of(name)
+    data = read_file(place)
+    if data is None:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
         raise UsageError(f"There is no strategy {name!r}: use {known}, or a path to a YAML file.")
-    strategy = Strategy.from_yaml(file.read_text("utf-8"), str(file))
+    strategy = Strategy.from_yaml(data.decode(), str(place))
     if strategy.items.available is None:
         return strategy
-    listed = str(file.parent / strategy.items.available)
+    available = strategy.items.available
+    absolute = is_remote(available) or Path(available).is_absolute()
+    listed = available if absolute else str(place.parent / available)
     return strategy.model_copy(
         update={"items": strategy.items.model_copy(update={"available": listed})}
     )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
+from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -23,6 +24,7 @@ from recsys.models import files
 from recsys.samples import sample_customers
 from recsys.serving import SIGNATURE
 from recsys.session import ROOT
+from recsys.storage import artifact_uri, fetched
 from recsys.training import Trained, recipe
 
 EXPERIMENT = "recsys"
@@ -31,6 +33,7 @@ CODE_TAG = "recsys.code_version"
 DIGEST_TAG = "recsys.dataset_digest"
 ALGORITHM_TAG = "recsys.algorithm"
 MODEL_DIGEST_TAG = "recsys.model_digest"
+MODEL_ID_TAG = "recsys.model_id"
 RECIPE_TAG = "recsys.recipe"
 DIGEST_SHOWN = 16
 HIT_TABLE = "hits"
@@ -99,19 +102,25 @@ def log_parameters(parameters: Mapping[str, object]) -> None:
 
 @cache
 def code_version() -> str:
-    """Return the git commit (with `+changes` where the tree differs from it), else the version."""
+    """Return the git commit (with `+changes` where the tree differs from it), else the version.
+
+    Where the code came as an archive, RECSYS_CODE_VERSION tells the commit that it was made of.
+    """
+    return os.environ.get("RECSYS_CODE_VERSION") or version_of(ROOT)
+
+
+def version_of(project: Path) -> str:
+    """Return the version of a project in a folder; see `code_version`."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(project), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        commit = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return __version__
-    return commit + ("+changes" if changed else "")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 def log_dataset(dataset: Dataset, context: str) -> None:
@@ -119,7 +128,8 @@ def log_dataset(dataset: Dataset, context: str) -> None:
     with warnings.catch_warnings():
         # A local folder fits two of MLflow's source classes; either will do.
         warnings.simplefilter("ignore", UserWarning)
-        source = resolve_dataset_source(str(dataset.path.absolute()))
+        path = dataset.path.absolute() if isinstance(dataset.path, Path) else dataset.path
+        source = resolve_dataset_source(artifact_uri(path))
     digest = dataset.digest[:DIGEST_SHOWN]
     # MLflow leaves `profile` abstract in a class that it means to be used as it is.
     described = MetaDataset(source, name=dataset.path.name, digest=digest)  # type: ignore[abstract]
@@ -154,6 +164,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         }
     )
     example = pd.DataFrame({"customer_id": _first_customers(trained)})
+    _drop_models(run)
     model = mlflow.pyfunc.log_model(
         name="model",
         loader_module="recsys.serving",
@@ -167,6 +178,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
             "dataset_digest": dataset.digest,
         },
     )
+    mlflow.set_tag(MODEL_ID_TAG, model.model_id)
     metrics = {k: v for e in trained.evaluations for k, v in e.metrics().items()}
     # MLflow's comparison page draws the metric that was logged first.
     first = {view.SORTED_BY: metrics.pop(view.SORTED_BY)}
@@ -177,7 +189,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         mlflow.log_metrics({f"train/{n}": _rounded(v) for n, v in values.items()}, step=step)
     for evaluation in trained.evaluations:
         mlflow.log_table(_estimates(evaluation), f"metrics/{evaluation.window}.json")
-        mlflow.log_artifacts(str(evaluation.table), f"{HIT_TABLE}/{evaluation.window}")
+        mlflow.log_artifacts(str(fetched(evaluation.table)), f"{HIT_TABLE}/{evaluation.window}")
     test = trained.test
     mlflow.log_figure(plots.metric_by_k(test), "plots/ndcg_by_k.png")
     mlflow.log_figure(plots.metric_by_k(test, "recall"), "plots/recall_by_k.png")
@@ -185,12 +197,22 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
     for name in sorted({name for values in trained.steps.values() for name in values}):
         figure = plots.steps({step: v[name] for step, v in trained.steps.items()}, name)
         mlflow.log_figure(figure, f"plots/{name}.png")
-    mlflow.log_table(segment_table(test, dataset.path, segments), "segments.json")
+    mlflow.log_table(segment_table(test, dataset.folder, segments), "segments.json")
     for question in test.estimates:
         table = sample_customers(test, dataset.test, question)
         mlflow.log_table(table, f"samples/{question}.json")
     mlflow.set_tag(view.NOTE, _note(trained, dataset, run.info.experiment_id))
     return str(model.model_uri)
+
+
+def _drop_models(run: Run) -> None:
+    """Remove what this run logged before its driver was killed: the upload may be half done."""
+    client = mlflow.MlflowClient()
+    logged = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    for model in logged:
+        client.delete_logged_model(model.model_id)
 
 
 def _size_and_speed(trained: Trained) -> dict[str, float]:

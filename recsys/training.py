@@ -5,7 +5,6 @@ Only the refit is saved: it is what the test window judged.
 
 import hashlib
 import json
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from recsys.models.checkpoint import Steps
 from recsys.progress import stage
 from recsys.scoring import TREND, Plan, plan_scoring
 from recsys.session import Pool
+from recsys.storage import Place, make_folder, place_of, remove_folder
 from recsys.strategy import Strategy
 
 
@@ -61,8 +61,9 @@ def train(
     dataset: Dataset,
     algorithm: str,
     parameters: Hyperparameters,
-    folder: Path,
-    checkpoints: Path | None = None,
+    folder: Place,
+    model: Path,
+    checkpoints: Place | None = None,
     strategy: Strategy | None = None,
 ) -> Trained:
     """Fit, evaluate, refit, evaluate, save.
@@ -72,11 +73,11 @@ def train(
         dataset: what `prepare` wrote.
         algorithm: name of the recommender.
         parameters: its hyperparameters.
-        folder: scratch folder that outlives the call; holds the model and the hit tables.
+        folder: scratch folder that all tasks reach and that outlives the call; holds hit tables.
+        model: local folder to save the model to.
         checkpoints: where a long fit keeps its state, so that the same call goes on after a crash.
         strategy: by whose rule on bought items a third question is asked; None for two.
     """
-    model = folder / "model"
 
     def fit_and_judge(fold: Fold, save_to: Path | None = None) -> _Judged:
         kept = None
@@ -127,8 +128,8 @@ def fit_plan(
     algorithm: str,
     parameters: Hyperparameters,
     history: History,
-    scratch: Path,
-    kept: Path | None = None,
+    scratch: Place,
+    kept: Place | None = None,
 ) -> Fitted:
     """Fit a recommender on a history, and make it ready to rank that history's customers.
 
@@ -141,7 +142,7 @@ def fit_plan(
         kept: see `Recommender.fit`.
     """
     fitted, terms = scratch / "fitted", scratch / "terms"
-    fitted.mkdir(parents=True)
+    make_folder(fitted)
     started = time.perf_counter()
     steps = ALGORITHMS[algorithm](parameters).fit(pool, history, fitted, kept)
     seconds = time.perf_counter() - started
@@ -184,18 +185,19 @@ def _fit_and_judge(
     pool: Pool,
     fit: _Fit,
     fold: Fold,
-    folder: Path,
-    kept: Path | None,
+    folder: Place,
+    kept: Place | None,
     save_to: Path | None,
 ) -> _Judged:
     """Fit on a fold's history, judge on its window, and save where a folder is given."""
     algorithm, parameters, history = fit.algorithm, fit.parameters, fold.history
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fitted = fit_plan(pool, algorithm, parameters, history, Path(scratch), kept)
+    scratch = folder / f"fit-{fold.name}"
+    try:
+        fitted = fit_plan(pool, algorithm, parameters, history, scratch, kept)
         plan = fitted.plan
         if fit.strategy:
             seen = Strategy(name=fit.strategy.name, seen=fit.strategy.seen)
-            rules = compiled(seen, None, history, None, Path(scratch) / "campaign")
+            rules = compiled(seen, None, history, None, scratch / "campaign")
             plan = replace(plan, campaign=rules)
         evaluation = evaluate(pool, plan, fold, folder / "hits" / fold.name)
         if save_to:
@@ -207,6 +209,8 @@ def _fit_and_judge(
                 history.customers,
                 history.items,
             )
-            trend = np.asarray(arrays.read(Path(plan.terms), TREND)[0])
-            files.save(Path(plan.model), header, history, trend, save_to)
+            trend = np.asarray(arrays.read(place_of(plan.terms), TREND)[0])
+            files.save(place_of(plan.model), header, history, trend, save_to)
+    finally:
+        remove_folder(scratch)
     return _Judged(fitted.steps, fitted.seconds, evaluation)

@@ -9,7 +9,6 @@ challenger has to show. A dossier holds the evidence for the reviewer.
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -25,6 +24,7 @@ from recsys.errors import DataError, UsageError
 from recsys.hit_table import CAMPAIGN
 from recsys.progress import say, stage
 from recsys.segments import SEGMENTS_HELP
+from recsys.storage import place_of, read_file
 from registry import plots
 from registry.dossier.page import render
 from registry.evidence import Entrant, HitTables, entrants
@@ -128,10 +128,11 @@ def read_policy(path: str) -> Policy:
     Raises:
         UsageError: there is no such file, or it is no policy.
     """
-    file = next((f for f in (Path(path), POLICY_FILE.parent / path) if f.is_file()), None)
-    if file is None:
+    beside = POLICY_FILE.parent / path
+    data = read_file(place_of(path)) or read_file(beside)
+    if data is None:
         raise UsageError(f"policy={path}: there is no such file; registry/policy.yaml is one.")
-    return Policy.from_yaml(file.read_text("utf-8"), str(file))
+    return Policy.from_yaml(data.decode(), path)
 
 
 def find_champion(taking_part: list[Entrant], config: CompareConfig) -> Entrant:

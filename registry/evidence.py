@@ -21,6 +21,7 @@ from recsys.tracking import (
     DIGEST_TAG,
     HIT_TABLE,
     MODEL_DIGEST_TAG,
+    MODEL_ID_TAG,
     RECIPE_TAG,
 )
 
@@ -110,15 +111,17 @@ def _why_not(client: MlflowClient, run_id: str, dataset_digest: str) -> str:
 def _entrant(run: Run) -> Entrant | None:
     """Read one run; None where its model was never logged."""
     outputs = run.outputs.model_outputs if run.outputs else []
-    if not outputs:
-        return None
     tags = run.data.tags
+    # Of a run that was killed and went on, the model that was logged last and whole.
+    model = tags.get(MODEL_ID_TAG) or (outputs[0].model_id if outputs else None)
+    if model is None:
+        return None
     return Entrant(
         run.info.run_id,
         run.info.run_name or run.info.run_id,
         tags[ALGORITHM_TAG],
         tags[MODEL_DIGEST_TAG],
-        f"models:/{outputs[0].model_id}",
+        f"models:/{model}",
         run.info.start_time,
         run.info.experiment_id,
         tags.get(RECIPE_TAG, ""),

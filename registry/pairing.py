@@ -88,7 +88,7 @@ def _pair(
         ).items()
     }
     left, right = _rows(champion, challenger, "test", question, tables)
-    groups = segments(left, dataset.path, columns)
+    groups = segments(left, dataset.folder, columns)
     windows = {
         fold.name: _one(champion, challenger, fold.name, question, name, tables)
         for fold in dataset.earlier

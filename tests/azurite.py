@@ -1,5 +1,6 @@
 """Azurite, Microsoft's own emulator of Blob storage, as a process of the tests."""
 
+import json
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ ACCOUNT = "devstoreaccount1"
 # Published in Microsoft's documentation, the same for every emulator.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 HOME = Path(__file__).resolve().parent.parent / ".venv" / "azurite"
+ORDER = Path(__file__).resolve().with_name("azurite_order.js")
 
 
 def program() -> Path:
@@ -34,21 +36,26 @@ def program() -> Path:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
-    """Start Azurite on a free port of this machine; yields a connection string."""
+def running(folder: Path, account: str = ACCOUNT, key: str = KEY) -> Iterator[str]:
+    """Start Azurite with one account on a free port of this machine; yields a connection string."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [program(), "--blobHost", "127.0.0.1", "--blobPort", port, "-l", folder]
     command += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     process = subprocess.Popen(
-        [str(word) for word in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [str(word) for word in command],
+        env=os.environ
+        | {"NODE_OPTIONS": f"--require {json.dumps(str(ORDER))}"}
+        | {"AZURITE_ACCOUNTS": f"{account}:{key}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         _wait(process, port)
         yield (
-            f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};"
-            f"BlobEndpoint=http://127.0.0.1:{port}/{ACCOUNT};"
+            f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/{account};"
         )
     finally:
         process.terminate()
@@ -64,8 +71,11 @@ def container(connection: str, patch: pytest.MonkeyPatch) -> str:
     """Make a container and let this process's stores find the emulator; returns its URL."""
     name = f"test-{uuid.uuid4().hex[:12]}"
     BlobServiceClient.from_connection_string(connection).create_container(name)
-    patch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
-    patch.setenv("AZURITE_BLOB_STORAGE_URL", endpoint(connection))
+    if f"AccountKey={KEY};" in connection:
+        patch.setenv("AZURE_STORAGE_USE_EMULATOR", "true")
+        patch.setenv("AZURITE_BLOB_STORAGE_URL", endpoint(connection))
+    else:
+        patch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
     return f"az://{name}"
 
 

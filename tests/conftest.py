@@ -16,6 +16,8 @@ from recsys.data.dataset import Dataset
 from recsys.data.prepare import prepare
 from recsys.data.tables import read_tables
 from recsys.session import spark_session
+from recsys.storage import Place, RemotePath, place_of
+from tests import azurite
 from tests.recsys.builders import (
     ROLLING,
     ROLLING_CUTS,
@@ -38,6 +40,38 @@ def spark() -> Iterator[SparkSession]:
     session = spark_session("tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of a running Azurite."""
+    with azurite.running(tmp_path_factory.mktemp("azurite")) as connection:
+        yield connection
+
+
+@pytest.fixture(params=["disk", "azurite"])
+def shared(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Place:
+    """A folder that the tasks of several machines could share, and one on this disk."""
+    if request.param == "disk":
+        return tmp_path / "shared"
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    container = azurite.container(request.getfixturevalue("emulator"), monkeypatch)
+    return place_of(f"{container}/shared")
+
+
+@pytest.fixture
+def cloud(
+    spark: SparkSession, emulator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> RemotePath:
+    """A folder in Blob storage that the session's tasks reach, and nothing else in common."""
+    container = azurite.container(emulator, monkeypatch)
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RECSYS_SCRATCH", f"{container}/scratch")
+    for name in ("AZURE_STORAGE_USE_EMULATOR", "AZURITE_BLOB_STORAGE_URL", "RECSYS_CACHE"):
+        monkeypatch.setitem(spark.sparkContext.environment, name, os.environ[name])
+    return RemotePath(container)
 
 
 @pytest.fixture(scope="session")

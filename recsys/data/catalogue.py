@@ -1,15 +1,14 @@
 """What a history's tables say of its items."""
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys import columns as c
 from recsys.data.dataset import History
+from recsys.storage import place_of, read_parquet
 
 
 @lru_cache(maxsize=4)
@@ -19,7 +18,8 @@ def read_categories(history: History) -> tuple[NDArray[np.int32], list[str]]:
     Returns:
         int32 [items], -1 where a category is unknown, and the categories' names.
     """
-    column = pq.read_table(Path(history.tables) / "items", columns=[c.CATEGORY])[c.CATEGORY]
+    items = place_of(history.tables) / "items"
+    column = read_parquet(items, columns=[c.CATEGORY])[c.CATEGORY]
     encoded = pc.dictionary_encode(column.slice(0, history.items).combine_chunks())
     codes = pc.fill_null(encoded.indices, -1)
     return np.asarray(codes.to_numpy(), dtype=np.int32), encoded.dictionary.to_pylist()

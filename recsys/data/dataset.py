@@ -18,11 +18,12 @@ before any cut may know is a prefix of the index, and no later id can slip in.
 import json
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
+from recsys.data.replace import current
 from recsys.errors import DataError
 from recsys.kernels.blocks import Blocks
+from recsys.storage import Place, place_of, read_file
 
 FORMAT = 3
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -73,7 +74,8 @@ class Dataset:
     """A dataset folder that has been read and checked.
 
     Attributes:
-        path: the folder.
+        path: the folder that `prepare` was told to write.
+        folder: where its files lie; in a cloud the run in it that counts.
         digest: SHA-256 over interactions, items, customers and parameters.
         facts: the counts and cuts of dataset.json.
         validation: fit on train, judged on validation.
@@ -81,7 +83,8 @@ class Dataset:
         earlier: the same for the test windows before it, newest first.
     """
 
-    path: Path
+    path: Place
+    folder: Place
     digest: str
     facts: dict[str, Any]
     validation: Fold
@@ -99,18 +102,19 @@ def window_names(windows: int) -> tuple[str, ...]:
     return (TRAIN, VALIDATION, *earlier, TEST)
 
 
-def load_dataset(path: str | Path) -> Dataset:
+def load_dataset(path: str | Place) -> Dataset:
     """Read a folder that `prepare` wrote.
 
     Raises:
         DataError: the folder is not a dataset, or one of another format.
     """
-    folder = Path(path)
+    folder = place_of(path)
     try:
-        description = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
+        folder = current(folder) or folder
+        description = json.loads(read_file(folder / DESCRIPTION_FILE) or b"")
         if description["format"] != FORMAT:
             raise DataError(f"{folder} has another format: run prepare again.")
-        return _dataset(folder, description)
+        return _dataset(place_of(path), folder, description)
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(
             f"{folder} is not a dataset (no readable {DESCRIPTION_FILE}): "
@@ -118,7 +122,7 @@ def load_dataset(path: str | Path) -> Dataset:
         ) from None
 
 
-def _dataset(folder: Path, description: dict[str, Any]) -> Dataset:
+def _dataset(path: Place, folder: Place, description: dict[str, Any]) -> Dataset:
     """Put the folds together from the description."""
     blocks = {
         name: Blocks.from_json(str(folder / "blocks" / name), values)
@@ -142,7 +146,8 @@ def _dataset(folder: Path, description: dict[str, Any]) -> Dataset:
 
     validation, *earlier, test = (fold(known, name) for known, name in pairwise(windows))
     return Dataset(
-        path=folder,
+        path=path,
+        folder=folder,
         digest=description["digest"],
         facts=facts,
         validation=validation,

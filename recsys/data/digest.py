@@ -4,18 +4,17 @@ import hashlib
 import json
 from collections.abc import Iterable
 from functools import reduce
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys.errors import DataError
-from recsys.storage import sha256_file
+from recsys.storage import Place, digests_in, spark_path
 
 
 def dataset_digest(
-    spark: SparkSession, folder: Path, tables: Iterable[str], parameters: dict[str, Any]
+    spark: SparkSession, folder: Place, tables: Iterable[str], parameters: dict[str, Any]
 ) -> str:
     """Digest the tables of a dataset folder together with the parameters that cut them.
 
@@ -34,7 +33,7 @@ def dataset_digest(
     columns: dict[str, list[str]] = {}
     hashes = []
     for name in tables:
-        table = spark.read.parquet(str(folder / name))
+        table = spark.read.parquet(spark_path(folder / name))
         columns[name] = sorted(table.columns)
         # A null is hashed as such: xxhash64 alone skips it, and (a, null) would equal (null, a).
         values = [v for column in columns[name] for v in (F.col(column), F.isnull(column))]
@@ -57,13 +56,15 @@ def dataset_digest(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def folder_digest(folder: Path) -> str:
+def folder_digest(folder: Place) -> str:
     """Digest the content of all files below a folder, in no order and whatever their names.
+
+    In a cloud the versions that the storage gave the files stand for their content.
 
     Raises:
         DataError: there is no such folder, or it holds nothing.
     """
-    files = [f for f in folder.rglob("*") if f.is_file() and not f.name.startswith((".", "_"))]
-    if not files:
+    found = digests_in(folder)
+    if not found:
         raise DataError(f"There is nothing in {folder}: give the folder that `ingest` wrote.")
-    return hashlib.sha256("".join(sorted(map(sha256_file, files))).encode()).hexdigest()
+    return hashlib.sha256("".join(sorted(found)).encode()).hexdigest()

@@ -1,16 +1,15 @@
 """Guests: nobody knows who they are, so each of their baskets is a row behind the customers'."""
 
-from pathlib import Path
-
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys import columns as c
+from recsys.storage import Place, spark_path
 
 GUEST = "guest"
 
 
-def write_guests(interactions: DataFrame, customers: int, path: Path) -> DataFrame:
+def write_guests(interactions: DataFrame, customers: int, path: Place) -> DataFrame:
     """Give the guests' baskets numbers by id, and read back what was written.
 
     Args:
@@ -23,8 +22,8 @@ def write_guests(interactions: DataFrame, customers: int, path: Path) -> DataFra
     """
     baskets = interactions.where(F.col(c.CUSTOMER_ID).isNull()).select(c.BASKET_ID).distinct()
     number = F.row_number().over(Window.orderBy(c.BASKET_ID)) - 1 + customers
-    baskets.select(c.BASKET_ID, number.alias(GUEST)).write.parquet(str(path))
-    return interactions.sparkSession.read.parquet(str(path))
+    baskets.select(c.BASKET_ID, number.alias(GUEST)).write.parquet(spark_path(path))
+    return interactions.sparkSession.read.parquet(spark_path(path))
 
 
 def with_rows(interactions: DataFrame, customers: DataFrame, guests: DataFrame) -> DataFrame:

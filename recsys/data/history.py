@@ -1,10 +1,9 @@
 """The newest interactions as a model sees them: its items, and every customer there is."""
 
+import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
@@ -15,6 +14,7 @@ from recsys.data.packing import LINES_AT_A_TIME, Target, pack_tables
 from recsys.data.tables import RetailTables
 from recsys.errors import ModelError
 from recsys.kernels.blocks import block_size
+from recsys.storage import Place, read_parquet, spark_path, write_file
 
 FEWEST_KNOWN = 0.5
 
@@ -31,7 +31,7 @@ class NewestHistory:
     """
 
     history: History
-    fit_rows: Path
+    fit_rows: Place
     known_share: float
     new_customers: int
 
@@ -39,10 +39,10 @@ class NewestHistory:
 def pack_newest(
     spark: SparkSession,
     retail: RetailTables,
-    items: Path,
-    customers: Path,
+    items: Place,
+    customers: Place,
     known_customers: int,
-    folder: Path,
+    folder: Place,
 ) -> NewestHistory:
     """Index and pack interactions with a saved model's ids.
 
@@ -58,17 +58,19 @@ def pack_newest(
         ModelError: the model knows less than half of what was bought: it belongs to other data.
     """
     tables = folder / "tables"
-    known_items = spark.read.parquet(str(items)).select(c.ITEM_ID, c.ITEM)
+    known_items = spark.read.parquet(spark_path(items)).select(c.ITEM_ID, c.ITEM)
     _index_customers(spark, retail, customers, known_customers, tables / "customers")
     categories = retail.items.select(c.ITEM_ID, c.CATEGORY).dropDuplicates([c.ITEM_ID])
     with_category = known_items.join(categories, c.ITEM_ID, "left")
-    with_category.orderBy(c.ITEM).coalesce(1).write.parquet(str(tables / "items"))
-    fit_rows = np.array(pq.read_table(tables / "customers", columns=["fit_row"])["fit_row"])
-    np.save(folder / "fit_rows.npy", fit_rows.astype(np.int64), allow_pickle=False)
+    with_category.orderBy(c.ITEM).coalesce(1).write.parquet(spark_path(tables / "items"))
+    fit_rows = np.array(read_parquet(tables / "customers", columns=["fit_row"])["fit_row"])
+    data = io.BytesIO()
+    np.save(data, fit_rows.astype(np.int64), allow_pickle=False)
+    write_file(folder / "fit_rows.npy", data.getbuffer())
     indexed = retail.interactions.join(known_items, c.ITEM_ID, "left")
     bought = indexed.where(F.col(c.ITEM).isNotNull())
     guests = write_guests(bought, len(fit_rows), folder / "guests")
-    rows = with_rows(indexed, spark.read.parquet(str(tables / "customers")), guests)
+    rows = with_rows(indexed, spark.read.parquet(spark_path(tables / "customers")), guests)
     seen = _write_rows(rows, folder / "interactions")
     known_share = seen["known"] / max(seen["rows"], 1)
     if known_share < FEWEST_KNOWN:
@@ -85,12 +87,12 @@ def pack_newest(
 def _index_customers(
     spark: SparkSession,
     retail: RetailTables,
-    customers: Path,
+    customers: Place,
     known_customers: int,
-    target: Path,
+    target: Place,
 ) -> None:
     """Give each customer of the interactions a number, by id, and its row in the fit."""
-    known = spark.read.parquet(str(customers)).select(
+    known = spark.read.parquet(spark_path(customers)).select(
         c.CUSTOMER_ID, F.col(c.CUSTOMER).alias("fit_row")
     )
     named = retail.interactions.where(F.col(c.CUSTOMER_ID).isNotNull())
@@ -100,10 +102,10 @@ def _index_customers(
         *found.columns,
         number.alias(c.CUSTOMER),
         F.coalesce("fit_row", F.lit(known_customers)).cast("long").alias("fit_row"),
-    ).coalesce(1).write.parquet(str(target))
+    ).coalesce(1).write.parquet(spark_path(target))
 
 
-def _write_rows(rows: DataFrame, path: Path) -> dict[str, int]:
+def _write_rows(rows: DataFrame, path: Place) -> dict[str, int]:
     """Write what is packed of the rows with known items; count all on the way."""
     seen = Observation()
     day = F.unix_date(F.to_date(c.TIMESTAMP)).alias(c.DAY)
@@ -114,7 +116,7 @@ def _write_rows(rows: DataFrame, path: Path) -> dict[str, int]:
         F.count(F.when(F.col(c.CUSTOMER).isNotNull(), F.col(c.ITEM))).alias("known_customers"),
         F.max(c.DAY).alias("last"),
     ).where(F.col(c.ITEM).isNotNull()).write.option("maxRecordsPerFile", LINES_AT_A_TIME).parquet(
-        str(path)
+        spark_path(path)
     )
     return seen.get
 
@@ -124,12 +126,12 @@ def _pack(
     seen: dict[str, int],
     customers: int,
     guests: int,
-    items: Path,
-    folder: Path,
+    items: Place,
+    folder: Place,
 ) -> History:
     """Pack the written rows, by customer and by item."""
     sources = (folder / "interactions",)
-    count = pq.read_metadata(items).num_rows
+    count = len(read_parquet(items, columns=[c.ITEM]))
     size = block_size(customers, seen["known_customers"], guests)
     targets = (
         Target("customers", sources, customers + guests, size),

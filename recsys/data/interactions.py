@@ -1,11 +1,9 @@
 """From raw transactions to interactions: judge every row, keep what is sound, count the rest."""
 
-import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -26,6 +24,15 @@ from recsys.data.rules import (
 from recsys.data.source import LINE, SOURCE, Files, find_files, read_rows, reading
 from recsys.errors import DataError
 from recsys.progress import stage
+from recsys.storage import (
+    Place,
+    files_in,
+    opened,
+    place_of,
+    remove_folder,
+    spark_path,
+    write_file,
+)
 
 REPORT = "ingest.json"
 
@@ -55,7 +62,7 @@ class IngestReport(Config):
 def ingest(
     spark: SparkSession,
     source: str,
-    output: str | Path,
+    output: str | Place,
     mapping: Mapping,
     now: datetime | None = None,
 ) -> IngestReport:
@@ -75,7 +82,7 @@ def ingest(
     files = find_files(source, mapping)
     binding = mapping.bind(files.columns, source)
     now = now or datetime.now(UTC)
-    with replaced(Path(output), REPORT) as folder:
+    with replaced(place_of(output), REPORT) as folder:
         work = folder / "work"
         with stage(f"judge {len(files.paths)} file(s)"), reading(spark, files):
             rows = normalise(_spread(read_rows(spark, files, mapping), files), binding, mapping)
@@ -84,13 +91,13 @@ def ingest(
             once = refuse_guest_returns(once)
             judged = merge(once, _kept(settle(once), work / "settled"))
         with stage("count"):
-            report = _report(judged, source, mapping, [Path(p).name for p in files.paths])
+            report = _report(judged, source, mapping, [p.rpartition("/")[2] for p in files.paths])
             _check(report, mapping, now)
         with stage("write the tables"):
             _write(judged, folder, mapping)
             _check_sum(folder, report)
-        shutil.rmtree(work)
-        (folder / REPORT).write_text(report.model_dump_json(indent=2) + "\n", "utf-8")
+        remove_folder(work)
+        write_file(folder / REPORT, (report.model_dump_json(indent=2) + "\n").encode())
     return report
 
 
@@ -218,21 +225,21 @@ def _check(report: IngestReport, mapping: Mapping, now: datetime) -> None:
         )
 
 
-def _write(judged: DataFrame, folder: Path, mapping: Mapping) -> None:
+def _write(judged: DataFrame, folder: Place, mapping: Mapping) -> None:
     """Write the tables, sorted so that a rerun's files are alike."""
     order = (c.TIMESTAMP, c.BASKET_ID, c.ITEM_ID, c.CUSTOMER_ID, c.QUANTITY, c.UNIT_PRICE)
-    accepted(judged).sortWithinPartitions(*order).write.parquet(str(folder / "interactions"))
+    accepted(judged).sortWithinPartitions(*order).write.parquet(spark_path(folder / "interactions"))
     described = items(judged, mapping).coalesce(1).sortWithinPartitions(c.ITEM_ID)
-    described.write.parquet(str(folder / "items"))
+    described.write.parquet(spark_path(folder / "items"))
     people = customers(judged, mapping).coalesce(1).sortWithinPartitions(c.CUSTOMER_ID)
-    people.write.parquet(str(folder / "customers"))
+    people.write.parquet(spark_path(folder / "customers"))
     refused = quarantined(judged)
-    refused.sortWithinPartitions(*refused.columns).write.parquet(str(folder / "quarantine"))
+    refused.sortWithinPartitions(*refused.columns).write.parquet(spark_path(folder / "quarantine"))
 
 
-def _check_sum(folder: Path, report: IngestReport) -> None:
+def _check_sum(folder: Place, report: IngestReport) -> None:
     """Count the written tables again: in = accepted + quarantined, exactly."""
-    kept, refused = (ds.dataset(folder / n).count_rows() for n in ("interactions", "quarantine"))
+    kept, refused = (_rows_in(folder / n) for n in ("interactions", "quarantine"))
     if (kept, refused) != (report.rows_accepted, report.rows_quarantined):
         raise DataError(
             f"{report.rows_in} rows were read but {kept} accepted and {refused} quarantined: "
@@ -240,10 +247,19 @@ def _check_sum(folder: Path, report: IngestReport) -> None:
         )
 
 
-def _kept(rows: DataFrame, folder: Path) -> DataFrame:
+def _rows_in(table: Place) -> int:
+    """Count the rows that the files of a table say they hold."""
+    rows = 0
+    for file in files_in(table, ".parquet"):
+        with opened(file) as source, pq.ParquetFile(source) as parquet:
+            rows += int(parquet.metadata.num_rows)
+    return rows
+
+
+def _kept(rows: DataFrame, folder: Place) -> DataFrame:
     """Write an intermediate table, so that what follows does not compute it again."""
-    rows.write.option("compression", "snappy").parquet(str(folder))
-    return rows.sparkSession.read.parquet(str(folder))
+    rows.write.option("compression", "snappy").parquet(spark_path(folder))
+    return rows.sparkSession.read.parquet(spark_path(folder))
 
 
 def _spread(rows: DataFrame, files: Files) -> DataFrame:

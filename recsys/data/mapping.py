@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field, field_validator
 from recsys.config import Config
 from recsys.data.reasons import Reason
 from recsys.errors import DataError, UsageError
+from recsys.storage import place_of, read_file
 
 PRESETS = Path(__file__).resolve().parent / "mappings"
 
@@ -139,10 +140,13 @@ class Mapping(Config):
             UsageError: no such preset or file, or a wrong key in it.
         """
         preset = PRESETS / f"{name}.yaml"
-        path = preset if name in presets() else Path(name)
+        place = preset if name in presets() else place_of(name)
         try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
+            data = read_file(place)
+            if data is None:
+                raise DataError(f"There is no {place}.")
+            text = data.decode()
+        except (DataError, UnicodeDecodeError):
             raise UsageError(
                 f"there is no mapping {name!r}: give one of {', '.join(presets())}, "
                 "or the path of a YAML file."

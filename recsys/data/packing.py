@@ -5,13 +5,13 @@ batches of a block   ── map to memory, sort by row ──► block-00000.arr
 """
 
 import random
-import shutil
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,21 @@ from recsys.errors import DataError
 from recsys.kernels import blocks as kernel
 from recsys.kernels.blocks import Blocks, pack
 from recsys.session import run_tasks
+from recsys.storage import (
+    Place,
+    files_in,
+    make_folder,
+    opened,
+    place_of,
+    read_range,
+    remove_folder,
+    writing,
+)
 
 # What a task reads and sorts at a time, which takes about half a gigabyte. Who writes what is to be
 # packed cuts their files at this many lines, so that tasks have about as much to do.
 LINES_AT_A_TIME = 2_000_000
+READS_AT_ONCE = 8
 READ = (c.CUSTOMER, GUEST, c.ITEM, c.DAY, c.QUANTITY, c.UNIT_PRICE)
 EXCHANGED = pa.schema(
     [
@@ -56,7 +67,7 @@ class Target:
     """
 
     name: str
-    sources: tuple[Path, ...]
+    sources: tuple[Place, ...]
     rows: int
     size: int
     by_item: bool = False
@@ -68,12 +79,13 @@ class Target:
 
 @dataclass(frozen=True)
 class Piece:
-    """Lines of one block, in a record batch of an exchange file."""
+    """Lines of one block: a record batch, which is a piece of an exchange file."""
 
     target: Target
     block: int
     file: str
-    batch: int
+    start: int
+    bytes: int
     lines: int
 
 
@@ -81,7 +93,7 @@ Group = tuple[str, int, tuple[Target, ...]]
 Lines = dict[str, NDArray[Any]]
 
 
-def pack_tables(spark: SparkSession, targets: Sequence[Target], folder: Path) -> dict[str, Blocks]:
+def pack_tables(spark: SparkSession, targets: Sequence[Target], folder: Place) -> dict[str, Blocks]:
     """Pack tables of blocks, all in one exchange.
 
     Args:
@@ -97,7 +109,7 @@ def pack_tables(spark: SparkSession, targets: Sequence[Target], folder: Path) ->
     """
     exchange = folder / "exchange"
     for path in (exchange, *(folder / target.name for target in targets)):
-        path.mkdir(parents=True)
+        make_folder(path)
     try:
         found = run_tasks(spark, partial(_sort_by_block, str(exchange)), _groups(targets))
         pieces: dict[tuple[str, int], list[Piece]] = defaultdict(list)
@@ -110,7 +122,7 @@ def pack_tables(spark: SparkSession, targets: Sequence[Target], folder: Path) ->
         random.Random(0).shuffle(jobs)
         counts = run_tasks(spark, partial(_pack_block, str(folder)), jobs)
     finally:
-        shutil.rmtree(exchange)
+        remove_folder(exchange)
     events = {(job[0].target.name, job[0].block): n for job, n in zip(jobs, counts, strict=True)}
     return {
         target.name: Blocks(
@@ -125,15 +137,15 @@ def pack_tables(spark: SparkSession, targets: Sequence[Target], folder: Path) ->
 
 def _groups(targets: Sequence[Target]) -> list[Group]:
     """List the row groups of all sources, each with the tables that its lines belong to."""
-    users: dict[Path, list[Target]] = defaultdict(list)
+    users: dict[Place, list[Target]] = defaultdict(list)
     for target in targets:
         for source in target.sources:
             users[source].append(target)
     return [
         (str(file), number, tuple(users[source]))
         for source in users
-        for file in sorted(source.glob("*.parquet"))
-        for number in range(pq.read_metadata(file).num_row_groups)
+        for file in files_in(source, ".parquet")
+        for number in range(_row_groups(file))
     ]
 
 
@@ -144,20 +156,26 @@ def _sort_by_block(folder: str, group: Group) -> list[Piece]:
     """
     source, number, targets = group
     pieces: list[Piece] = []
-    files = [f"{folder}/{target.name}-{uuid.uuid4().hex}.arrow" for target in targets]
-    writers = [pa.ipc.new_file(file, EXCHANGED) for file in files]
-    written = [0] * len(targets)
-    with pq.ParquetFile(source) as parquet:
+    files = [f"{folder}/{target.name}-{uuid.uuid4().hex}" for target in targets]
+    with (
+        ExitStack() as stack,
+        opened(place_of(source)) as file,
+        pq.ParquetFile(file) as parquet,
+    ):
+        sinks = [stack.enter_context(writing(place_of(file))) for file in files]
         for batch in parquet.iter_batches(LINES_AT_A_TIME, [number], list(READ)):
             lines = _lines(batch)
-            for n, target in enumerate(targets):
+            for sink, name, target in zip(sinks, files, targets, strict=True):
                 for block, part in _parts(target, lines):
-                    writers[n].write_batch(part)
-                    pieces.append(Piece(target, block, files[n], written[n], part.num_rows))
-                    written[n] += 1
-    for writer in writers:
-        writer.close()
+                    start, data = sink.tell(), part.serialize()
+                    sink.write(data)
+                    pieces.append(Piece(target, block, name, start, data.size, part.num_rows))
     return pieces
+
+
+def _row_groups(file: Place) -> int:
+    with opened(file) as source, pq.ParquetFile(source) as parquet:
+        return int(parquet.num_row_groups)
 
 
 def _lines(batch: pa.RecordBatch) -> Lines:
@@ -210,10 +228,13 @@ def _check_size(pieces: Sequence[Piece]) -> None:
 
 def _pack_block(folder: str, pieces: Sequence[Piece]) -> int:
     """Write one block from its pieces; return its number of events."""
-    batches = []
-    for piece in pieces:
-        with pa.memory_map(piece.file) as source:
-            batches.append(pa.ipc.open_file(source).get_batch(piece.batch))
+
+    def read(piece: Piece) -> pa.RecordBatch:
+        data = read_range(place_of(piece.file), piece.start, piece.bytes)
+        return pa.ipc.read_record_batch(data, EXCHANGED)
+
+    with ThreadPoolExecutor(READS_AT_ONCE) as threads:
+        batches = list(threads.map(read, pieces))
     target, block = pieces[0].target, pieces[0].block
     lines = pa.Table.from_batches(batches)
     return pack(f"{folder}/{target.name}", block, *target.bounds(block), lines)

@@ -1,8 +1,6 @@
 """Make a dataset: cut by time, index ids, write tables, pack blocks, compute the digest."""
 
 import json
-import shutil
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
@@ -19,12 +17,12 @@ from recsys.data.replace import replaced
 from recsys.data.tables import RetailTables
 from recsys.kernels.blocks import Blocks, block_size
 from recsys.session import run_tasks
-from recsys.storage import write_atomic
+from recsys.storage import Place, move, remove_folder, spark_path, write_file
 
 __all__ = ["Split", "prepare"]
 
 
-def prepare(spark: SparkSession, tables: RetailTables, output: Path, split: Split) -> Dataset:
+def prepare(spark: SparkSession, tables: RetailTables, output: Place, split: Split) -> Dataset:
     """Write a dataset folder and read it back.
 
     Args:
@@ -44,7 +42,7 @@ def prepare(spark: SparkSession, tables: RetailTables, output: Path, split: Spli
 
 
 def _write(
-    spark: SparkSession, tables: RetailTables, cuts: Cuts, split: Split, folder: Path
+    spark: SparkSession, tables: RetailTables, cuts: Cuts, split: Split, folder: Place
 ) -> None:
     """Write everything that a dataset holds into an empty folder."""
     scratch = folder / "scratch"
@@ -55,11 +53,11 @@ def _write(
         ("customers", tables.customers, c.CUSTOMER_ID, c.CUSTOMER),
     ):
         indexed = index_ids(windowed, key, index, cuts).join(table, key, "left")
-        indexed.write.parquet(str(scratch / name))
-        ids[name] = spark.read.parquet(str(scratch / name))
+        indexed.write.parquet(spark_path(scratch / name))
+        ids[name] = spark.read.parquet(spark_path(scratch / name))
         facts |= known_facts(ids[name], name, index, cuts)
         known = ids[name].where(F.col(c.WINDOW) != TEST)
-        known.orderBy(index).coalesce(1).write.parquet(str(folder / name))
+        known.orderBy(index).coalesce(1).write.parquet(spark_path(folder / name))
     customers = facts[f"{cuts.windows[-2]}_customers"]
     history = windowed.where(F.col(c.WINDOW) != TEST)
     guests = write_guests(history, customers, scratch / "guests")
@@ -69,7 +67,7 @@ def _write(
     facts |= _write_windows(rows, facts, cuts, folder)
     blocks = _pack_all(spark, folder, facts, guests.count(), cuts)
     facts["density"] = _density(spark, blocks["customers"], facts, cuts)
-    shutil.rmtree(scratch)
+    remove_folder(scratch)
     parameters = split.model_dump()
     digested = {"format": FORMAT, **parameters}
     description = {
@@ -79,7 +77,7 @@ def _write(
         "facts": facts,
         "blocks": {name: value.to_json() for name, value in blocks.items()},
     }
-    write_atomic(folder / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())
+    write_file(folder / DESCRIPTION_FILE, json.dumps(description, indent=2).encode())
 
 
 def index_ids(windowed: DataFrame, key: str, index: str, cuts: Cuts) -> DataFrame:
@@ -104,7 +102,7 @@ def index_ids(windowed: DataFrame, key: str, index: str, cuts: Cuts) -> DataFram
 
 
 def _write_windows(
-    rows: DataFrame, known: dict[str, Any], cuts: Cuts, folder: Path
+    rows: DataFrame, known: dict[str, Any], cuts: Cuts, folder: Place
 ) -> dict[str, Any]:
     """Write the interactions with their positions, a table a window, and count what they hold."""
     together = folder / "windows"
@@ -113,17 +111,17 @@ def _write_windows(
     rows.select(*c.INTERACTIONS, c.CUSTOMER, guest, c.ITEM, c.DAY, c.WINDOW).sortWithinPartitions(
         c.WINDOW, c.CUSTOMER, c.ITEM, *c.INTERACTIONS
     ).write.option("maxRecordsPerFile", LINES_AT_A_TIME).partitionBy(c.WINDOW).parquet(
-        str(together)
+        spark_path(together)
     )
-    facts = window_facts(rows.sparkSession.read.parquet(str(together)), known, cuts)
+    facts = window_facts(rows.sparkSession.read.parquet(spark_path(together)), known, cuts)
     for window in cuts.windows:
-        (together / f"{c.WINDOW}={window}").rename(folder / window)
-    shutil.rmtree(together)
+        move(together / f"{c.WINDOW}={window}", folder / window)
+    remove_folder(together)
     return facts
 
 
 def _pack_all(
-    spark: SparkSession, folder: Path, facts: dict[str, Any], guests: int, cuts: Cuts
+    spark: SparkSession, folder: Place, facts: dict[str, Any], guests: int, cuts: Cuts
 ) -> dict[str, Blocks]:
     """Pack the history by customer and by item, and each window's truth by customer.
 

@@ -1,20 +1,42 @@
-"""Write a folder as a whole: readers see the former result or the complete new one."""
+"""Write a folder as a whole: readers see the former result or the complete new one.
+
+On a disk a finished folder takes the other's place. In a cloud, where nothing can be renamed, each
+result is a folder of its own, and a commit names the one that counts:
+
+    <folder>/_runs/<id>/…               written once
+    <folder>/_commits/00000001.json     create-only: which run is the folder now
+"""
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
 
 from recsys.errors import UsageError
-from recsys.storage import replace_folder
+from recsys.storage import (
+    CommitLog,
+    Place,
+    RemotePath,
+    exists,
+    keys_of,
+    remove_folder,
+    replace_folder,
+    store_of,
+)
+
+RUNS = "_runs"
+# A reader of the former result may still be at work; a writer that was killed is not.
+KEPT = timedelta(days=1)
 
 
 @contextmanager
-def replaced(folder: Path, marker: str) -> Iterator[Path]:
-    """Give a temporary sibling to write into, and put it in `folder`'s place at the end.
+def replaced(folder: Place, marker: str) -> Iterator[Place]:
+    """Give an empty folder to write into, and put it in `folder`'s place at the end.
 
-    An exception leaves `folder` as it was and removes the sibling.
+    An exception leaves `folder` as it was and removes what was written.
 
     Args:
         folder: what to make or replace.
@@ -22,7 +44,19 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
 
     Raises:
         UsageError: `folder` holds something else, or cannot be written.
+        CommitConflict: another writer was faster; only in a cloud.
     """
+    if isinstance(folder, RemotePath):
+        with _committed(folder) as run:
+            yield run
+    else:
+        with _renamed(folder, marker) as sibling:
+            yield sibling
+
+
+@contextmanager
+def _renamed(folder: Path, marker: str) -> Iterator[Path]:
+    """Give a temporary sibling, and rename it at the end."""
     folder = folder.absolute()
     if folder.exists() and not _replaceable(folder, marker):
         raise UsageError(
@@ -42,6 +76,62 @@ def replaced(folder: Path, marker: str) -> Iterator[Path]:
         replace_folder(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def current(folder: Place) -> Place | None:
+    """Return where a folder's content lies now; None where nothing was written there.
+
+    Raises:
+        DataError: the storage does not answer.
+    """
+    if isinstance(folder, Path):
+        return folder if folder.exists() else None
+    head = CommitLog(store_of(folder)).head()
+    if head is not None:
+        return folder / str(head.payload["run"])
+    return folder if exists(folder) else None
+
+
+def forget(folder: Place) -> None:
+    """Remove a folder, with what a writer that was killed has left."""
+    if isinstance(folder, RemotePath):
+        remove_folder(folder)
+        return
+    for left in (folder, *folder.parent.glob(f".{folder.name}.*")):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _committed(folder: RemotePath) -> Iterator[RemotePath]:
+    """Give a folder for a new run, and commit it at the end."""
+    log = CommitLog(store_of(folder))
+    head = log.head()
+    if head is None and exists(folder):
+        left = {key.split("/")[0] for key in keys_of(store_of(folder), "")}
+        if left - {RUNS}:
+            raise UsageError(
+                f"{folder} holds something else (it has no commit): choose another output, or "
+                "empty it yourself."
+            )
+    run = f"{RUNS}/{uuid.uuid4().hex[:12]}"
+    try:
+        yield folder / run
+        log.append({"run": run}, head.number if head else 0)
+    except BaseException:
+        remove_folder(folder / run)
+        raise
+    _remove_others(folder, {run, head.payload["run"]} if head else {run})
+
+
+def _remove_others(folder: RemotePath, runs: set[str]) -> None:
+    """Remove runs that nobody reads or writes any more."""
+    newest: dict[str, datetime] = {}
+    for key, changed in keys_of(store_of(folder), RUNS).items():
+        run = "/".join(key.split("/")[:2])
+        newest[run] = max(changed, newest.get(run, changed))
+    for run, changed in newest.items():
+        if run not in runs and changed < datetime.now(UTC) - KEPT:
+            remove_folder(folder / run)
 
 
 def _replaceable(folder: Path, marker: str) -> bool:

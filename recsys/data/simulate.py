@@ -16,6 +16,7 @@ from recsys.data.market import DEPARTMENTS, REGIONS, Market, make_market
 from recsys.data.purchases import make_purchases
 from recsys.data.replace import replaced
 from recsys.data.till import Till, plant, write_months
+from recsys.storage import Place, filled, place_of
 
 MARKER = "truth/simulation.json"
 
@@ -48,7 +49,7 @@ class Simulation:
         digest: SHA-256 over all data files.
     """
 
-    output: Path
+    output: Place
     rows: int
     guest_rows: int
     planted: dict[str, int]
@@ -63,7 +64,8 @@ def simulate(config: SimulateConfig) -> Simulation:
     """
     seeds = np.random.SeedSequence(config.seed).spawn(4)
     draw_market, draw_purchases, draw_till, draw_faults = map(np.random.default_rng, seeds)
-    with replaced(Path(config.output), MARKER) as folder:
+    output = place_of(config.output)
+    with replaced(output, MARKER) as fresh, filled(fresh) as folder:
         market = make_market(
             config.customers, config.items, config.days, config.tastes, draw_market
         )
@@ -82,7 +84,7 @@ def simulate(config: SimulateConfig) -> Simulation:
         _write_truth(market, folder / "truth")
         spoilt = {str(reason): len(chosen) for reason, chosen in faults.items()}
         result = Simulation(
-            output=Path(config.output),
+            output=output,
             rows=rows,
             guest_rows=int((purchases.customer < 0).sum()),
             planted={reason: n for reason, n in (spoilt | purchases.planted).items() if n},

@@ -2,11 +2,14 @@
 
 import csv
 import gzip
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -22,9 +25,23 @@ from pyspark.sql.types import (
 )
 
 from recsys.data.mapping import Mapping
+from recsys.data.replace import current
 from recsys.errors import DataError, UsageError
+from recsys.storage import (
+    Place,
+    RemotePath,
+    exists,
+    files_below,
+    is_remote,
+    local_path,
+    opened,
+    place_of,
+    spark_path,
+)
 
 SOURCE, LINE = "source", "line"
+# A header is far shorter; of a file in a cloud no more is fetched to see it.
+HEADER_BYTES = 1 << 20
 SUFFIXES = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
 
@@ -74,7 +91,7 @@ def find_files(source: str, mapping: Mapping) -> Files:
             )
     if len(set(columns)) < len(columns):
         raise DataError(f"{first.name} names a column twice: rename one of {', '.join(columns)}.")
-    return Files(source, tuple(str(path) for path in filled), kind, columns)
+    return Files(source, tuple(spark_path(path) for path in filled), kind, columns)
 
 
 def read_rows(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
@@ -109,14 +126,38 @@ def reading(spark: SparkSession, files: Files) -> Iterator[None]:
         if "FAILED_READ_FILE" not in text:
             raise
         named = [path for path in files.paths if Path(path).name in text] or [files.name]
-        raise _unreadable(Path(named[0])) from error
+        raise _unreadable(Path(named[0]).name) from error
     finally:
         spark.sparkContext.setLogLevel("ERROR")
 
 
-def _paths(source: str) -> list[Path]:
+def _paths(source: str) -> list[Place]:
     """List the files that `source` stands for."""
-    place = Path(source)
+    return list(_in_cloud(source) if is_remote(source) else _on_disk(source))
+
+
+def _in_cloud(source: str) -> list[RemotePath]:
+    """List the objects that a URL of a file, a folder or a glob stands for."""
+    place = place_of(source)
+    if any(sign in place.name for sign in "*?["):
+        place, pattern = place.parent, place.name
+    elif _kind(place) and not files_below(place):
+        if not exists(place):
+            raise UsageError(f"{source} does not exist: give a file, a folder, or a glob.")
+        return [place] if isinstance(place, RemotePath) else []
+    else:
+        pattern = "*"
+    folder = current(place) or place
+    found = [f for f in files_below(folder) if _is_named_data(f) and fnmatch(f.name, pattern)]
+    right_there = [f for f in found if f.parent == folder]
+    if not found:
+        raise DataError(f"{source} has no .csv, .csv.gz or .parquet files: give their folder.")
+    return [f for f in sorted(right_there or found) if isinstance(f, RemotePath)]
+
+
+def _on_disk(source: str) -> list[Path]:
+    """List the files that a path of a file, a folder or a glob stands for."""
+    place = local_path(source)
     if place.is_dir():
         found = [path for path in place.iterdir() if _is_data(path)]
         # A table that Spark or another job wrote in folders of its own.
@@ -131,39 +172,45 @@ def _paths(source: str) -> list[Path]:
             )
         return [place]
     # Path.glob takes no absolute pattern.
-    found = [path for path in map(Path, glob(source, recursive=True)) if _is_data(path)]  # noqa: PTH207
+    found = [path for path in map(Path, glob(str(place), recursive=True)) if _is_data(path)]  # noqa: PTH207
     if not found:
         raise UsageError(f"{source} does not exist: give a file, a folder, or a glob in quotes.")
     return sorted(found)
 
 
-def _kind(path: Path) -> str | None:
+def _kind(path: Place) -> str | None:
     return next((kind for end, kind in SUFFIXES.items() if path.name.lower().endswith(end)), None)
 
 
 def _is_data(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith((".", "_")) and _kind(path) is not None
+    return path.is_file() and _is_named_data(path)
 
 
-def _header(path: Path, kind: str, mapping: Mapping) -> tuple[str, ...]:
+def _is_named_data(path: Place) -> bool:
+    return not path.name.startswith((".", "_")) and _kind(path) is not None
+
+
+def _header(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
     """Read a file's column names; none where the file is empty."""
     try:
-        if kind == "parquet":
-            return tuple(pq.read_schema(path).names)
-        opened = gzip.open if path.name.lower().endswith(".gz") else open
         encoding = "utf-8-sig" if mapping.encoding.upper() == "UTF-8" else mapping.encoding
-        with opened(path, "rt", encoding=encoding, newline="") as lines:
+        with opened(path) as file:
+            if kind == "parquet":
+                return tuple(pq.read_schema(file).names)
+            start = io.BytesIO(file.read(HEADER_BYTES))
+            unpacked = gzip.GzipFile(fileobj=start) if path.name.lower().endswith(".gz") else start
+            lines = io.TextIOWrapper(cast(BinaryIO, unpacked), encoding=encoding, newline="")
             rows = csv.reader(lines, delimiter=mapping.separator)
             return tuple(name.strip() for name in next(filter(None, rows), []))
     except LookupError:
         raise UsageError(f"the mapping's encoding {mapping.encoding!r} is not known.") from None
     except (OSError, EOFError, ValueError, csv.Error) as error:
-        raise _unreadable(path) from error
+        raise _unreadable(path.name) from error
 
 
-def _unreadable(path: Path) -> DataError:
+def _unreadable(name: str) -> DataError:
     return DataError(
-        f"{path.name} cannot be read (truncated, damaged, or not the format its name says): "
+        f"{name} cannot be read (truncated, damaged, or not the format its name says): "
         "fetch it again, or leave it out."
     )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
@@ -11,7 +10,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, NumericType, StringType, TimestampNTZType, TimestampType
 
 from recsys import columns as c
+from recsys.data.replace import current
 from recsys.errors import DataError
+from recsys.storage import Place, exists, place_of, spark_path
 
 # Column → the type that it is cast to, and what it may be read as. An id that was read as a number
 # has lost its leading zeros, so it is refused; a time without a zone is taken for UTC.
@@ -37,7 +38,7 @@ class RetailTables:
     customers: DataFrame
 
 
-def read_tables(spark: SparkSession, path: str | Path) -> RetailTables:
+def read_tables(spark: SparkSession, path: str | Place) -> RetailTables:
     """Read a folder that `ingest` wrote, or an interactions table of your own.
 
     Args:
@@ -48,8 +49,8 @@ def read_tables(spark: SparkSession, path: str | Path) -> RetailTables:
     Raises:
         DataError: there is no such table, or a column is missing or of another type.
     """
-    folder = Path(path)
-    table = folder / "interactions" if (folder / "interactions").exists() else folder
+    folder = current(place_of(path)) or place_of(path)
+    table = folder / "interactions" if exists(folder / "interactions") else folder
     interactions = _checked(_read(spark, table), table, c.INTERACTIONS).select(*c.INTERACTIONS)
     return RetailTables(
         interactions=interactions,
@@ -58,16 +59,16 @@ def read_tables(spark: SparkSession, path: str | Path) -> RetailTables:
     )
 
 
-def _read(spark: SparkSession, table: Path) -> DataFrame:
+def _read(spark: SparkSession, table: Place) -> DataFrame:
     try:
-        return spark.read.parquet(str(table))
+        return spark.read.parquet(spark_path(table))
     except (PySparkException, Py4JJavaError):
         raise DataError(
             f"{table} is not a Parquet table: give the folder that `ingest` wrote."
         ) from None
 
 
-def _checked(found: DataFrame, table: Path, names: Sequence[str]) -> DataFrame:
+def _checked(found: DataFrame, table: Place, names: Sequence[str]) -> DataFrame:
     """Cast columns to their types; raises DataError where one is missing or a cast would guess."""
     types = {field.name: field.dataType for field in found.schema}
     missing = [name for name in names if name not in types]
@@ -91,7 +92,7 @@ def _checked(found: DataFrame, table: Path, names: Sequence[str]) -> DataFrame:
 
 def _beside(
     spark: SparkSession,
-    table: Path,
+    table: Place,
     name: str,
     interactions: DataFrame,
     key: str,
@@ -99,7 +100,7 @@ def _beside(
 ) -> DataFrame:
     """Read a table beside the interactions, or make one that only knows the ids."""
     beside = table.parent / name
-    if table.name == "interactions" and beside.exists():
+    if table.name == "interactions" and exists(beside):
         found = _checked(_read(spark, beside), beside, (key,))
     else:
         found = interactions.select(key).where(F.col(key).isNotNull()).distinct()

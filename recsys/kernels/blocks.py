@@ -7,7 +7,6 @@ holds one record a row with list columns, which is the CSR layout: the list offs
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.errors import DataError
 from recsys.kernels.events import order_events
-from recsys.storage import write_atomic
+from recsys.storage import Place, fetched, place_of, write_file
 
 # A task that packs a block of a million events takes about 150 MB for it.
 EVENTS_A_BLOCK = 1_000_000
@@ -132,7 +131,7 @@ class Blocks:
     """A folder of blocks, cut by row.
 
     Attributes:
-        path: the folder.
+        path: the folder, on a disk or a URL.
         rows: number of rows over all blocks.
         size: rows a block (the last has fewer).
         events: number of events in each block, so that a lost file is noticed.
@@ -167,9 +166,9 @@ class Blocks:
                 start, np.zeros(stop - start + 1, dtype=np.int64), ints, ints, nothing, nothing
             )
         try:
-            with pa.memory_map(str(file)) as source:
+            with pa.memory_map(str(fetched(file))) as source:
                 table = pa.ipc.open_file(source).read_all()
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowInvalid, DataError) as error:
             raise DataError(f"{file} cannot be read ({error}): run prepare again.") from None
         foreign = DataError(f"{file} does not belong to this dataset: run prepare again.")
         if table.column_names != list(LISTS) or len(table) != stop - start:
@@ -214,9 +213,9 @@ def block_size(rows: int, events: int, behind: int = 0) -> int:
     return max(1, -(-rows // blocks), -(-(rows + behind) // MOST_BLOCKS))
 
 
-def block_file(path: str, number: int) -> Path:
+def block_file(path: str, number: int) -> Place:
     """Return where a block lies."""
-    return Path(path) / f"block-{number:05d}.arrow"
+    return place_of(path) / f"block-{number:05d}.arrow"
 
 
 def pack(path: str, number: int, start: int, stop: int, lines: pa.Table) -> int:
@@ -256,5 +255,5 @@ def pack(path: str, number: int, start: int, stop: int, lines: pa.Table) -> int:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(1, len(table)))
-    write_atomic(block_file(path, number), sink.getvalue())
+    write_file(block_file(path, number), memoryview(sink.getvalue()))
     return len(starts)

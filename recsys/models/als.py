@@ -3,10 +3,8 @@
 `recsys.models.alternation` holds the jobs, `recsys.kernels.als` the arithmetic.
 """
 
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,9 +25,10 @@ from recsys.models.alternation import (
     write_confidences,
 )
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
-from recsys.models.checkpoint import Steps
+from recsys.models.checkpoint import State, Steps
 from recsys.progress import Counter, say
 from recsys.session import Pool, even_tasks
+from recsys.storage import Place, make_folder, remove_folder
 
 CUSTOMERS, ITEMS = "customer_factors", "item_factors"
 CHECKPOINT_EVERY = 5
@@ -58,7 +57,7 @@ class Als(Recommender):
     parameters_class: ClassVar[type[Hyperparameters]] = AlsParameters
     parameters: AlsParameters
 
-    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
         """Fit; returns the loss, a pair (customer, item), after each iteration."""
         parameters = self.parameters
         tasks = even_tasks(pool, sum(history.customer_blocks.events) // EVENTS_WORTH_A_TASK)
@@ -66,32 +65,34 @@ class Als(Recommender):
         customers = Side.of(CUSTOMERS, history.customer_blocks, rows, columns, tasks)
         items = Side.of(ITEMS, history.item_blocks, columns, rows, tasks)
         work = folder / "als"
-        work.mkdir(parents=True)
-        fit = Fit(work, history.before, parameters, parameters.alpha, parameters.regularization)
+        make_folder(work)
+        fit = Fit(
+            work,
+            history.before,
+            parameters,
+            parameters.alpha,
+            parameters.regularization,
+            parameters.factors,
+        )
+        done, steps = self._start(fit, customers, items, kept)
         for side in (customers, items):
             write_confidences(pool, fit, side)
-            for turn in (0, 1):
-                arrays.create(work, side.file(turn), (side.rows, parameters.factors), np.float32)
-        done, steps = self._start(work, customers, items, kept)
         pairs = float(rows) * columns
         progress = Counter("als iteration", parameters.iterations)
         for iteration in range(done, parameters.iterations):
-            turn = iteration % 2
-            loss = half(pool, fit, customers, items, turn, turn)
+            loss = half(pool, fit, customers, items, iteration, iteration)
             if iteration > 0:
                 steps[iteration] = {"loss": loss / pairs}
-            half(pool, fit, items, customers, turn, 1 - turn)
+            half(pool, fit, items, customers, iteration, iteration + 1)
             progress.show(iteration + 1, f"loss {steps[max(steps)]['loss']:.6f}" if steps else "")
             if kept and self._is_due(iteration + 1):
-                files = {
-                    side.name: work / f"{side.file(1 - turn)}.npy" for side in (customers, items)
-                }
-                checkpoint.save(kept, iteration + 1, steps, files)
-        last = parameters.iterations % 2
+                found = {side.name: side.file(iteration + 1) for side in (customers, items)}
+                checkpoint.save(kept, iteration + 1, steps, work, found)
+        last = parameters.iterations
         steps[parameters.iterations] = {"loss": loss_of(pool, fit, customers, items, last) / pairs}
         for side in (customers, items):
-            (work / f"{side.file(last)}.npy").rename(folder / f"{side.name}.npy")
-        shutil.rmtree(work)
+            arrays.move_array(work, side.file(last), folder, side.name)
+        remove_folder(work)
         if kept:
             checkpoint.clear(kept)
         return steps
@@ -101,19 +102,25 @@ class Als(Recommender):
         return iteration % CHECKPOINT_EVERY == 0 and iteration < self.parameters.iterations
 
     def _start(
-        self, work: Path, customers: Side, items: Side, kept: Path | None
+        self, fit: Fit, customers: Side, items: Side, kept: Place | None
     ) -> tuple[int, Steps]:
         """Write the factors to start from, a checkpoint's or drawn ones; return iterations done."""
-        parameters = self.parameters
-        shapes = {side.name: (side.rows, parameters.factors) for side in (customers, items)}
+        parameters, work = self.parameters, fit.work
+        shapes = {side.name: (side.rows, fit.length) for side in (customers, items)}
         state = checkpoint.load(kept, shapes) if kept else None
         if state is None or state.iteration >= parameters.iterations:
-            first = kernel.start_factors(items.rows, parameters.factors, parameters.seed)
+            first = kernel.start_factors(items.rows, fit.length, parameters.seed)
+            arrays.create(work, customers.file(0), shapes[customers.name], np.float32)
             arrays.write(work, items.file(0), first)
-            return 0, {}
-        say(f"  going on after iteration {state.iteration}, from the checkpoint {kept}")
+            state = State(0, {}, {})
+        else:
+            say(f"  going on after iteration {state.iteration}, from the checkpoint {kept}")
+        for name, values in state.arrays.items():
+            arrays.write(work, f"{name}-{state.iteration}", values)
         for side in (customers, items):
-            arrays.write(work, side.file(state.iteration % 2), state.arrays[side.name])
+            # The room that the next iteration's factors take: a full disk is told now.
+            spare = side.file(state.iteration - 1)
+            arrays.create(work, spare, shapes[side.name], np.float32)
         return state.iteration, state.steps
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:

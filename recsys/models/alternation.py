@@ -2,8 +2,9 @@
 
 The confidences of each part, which is what one task solves, are written once. Then each
 half-iteration is one job: a task maps its part, its own rows' last factors and the other side's
-factors into memory, solves, and writes its rows. Factors of two successive iterations live in two
-files in turn, so a task that runs again after a lost node starts from the same numbers.
+factors into memory, solves, and writes its rows. Factors are named by the iterations that they
+went through, so a task that runs again after a lost node starts from the same numbers, and one
+that comes too late finds nothing to spoil.
 
 A row's factors depend on its own confidences and on all factors of the other side, never on the
 part that it lies in: they come out the same, bit for bit, whatever the number of parts.
@@ -11,7 +12,6 @@ part that it lies in: they come out the same, bit for bit, whatever the number o
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from recsys.kernels.blocks import Blocks
 from recsys.models import arrays
 from recsys.models.base import Floats, Hyperparameters
 from recsys.session import Pool, run_tasks
+from recsys.storage import Place
 
 # 8 bytes an event while solving, some 60 while they are weighed.
 EVENTS_A_PART = 16_000_000
@@ -73,9 +74,9 @@ class Side:
         start, stop = self.blocks.bounds(numbers[0])[0], self.blocks.bounds(numbers[-1])[1]
         return start, min(stop, self.rows)
 
-    def file(self, turn: int) -> str:
-        """Name the array of the side's factors in one of the two turns."""
-        return f"{self.name}-{turn}"
+    def file(self, done: int) -> str:
+        """Name the array of the side's factors after so many iterations."""
+        return f"{self.name}-{done}"
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,23 @@ class Fit:
         parameters: how events are weighed.
         alpha: confidence of a purchase of weight 1.
         regularization: λ.
+        length: of a row's vector of factors.
     """
 
-    work: Path
+    work: Place
     before: int
     parameters: Hyperparameters
     alpha: float
     regularization: float
+    length: int
 
-    def factors(self, side: Side, turn: int) -> Floats:
+    def factors(self, side: Side, done: int) -> Floats:
         """Map a side's factors into memory."""
-        return arrays.read(self.work, side.file(turn))
+        return arrays.read(self.work, side.file(done))
+
+    def rows(self, side: Side, done: int, part: int) -> Floats:
+        """Return the factors of one part's rows."""
+        return arrays.read_rows(self.work, side.file(done), *side.bounds(part))
 
     def confidences(self, side: Side, part: int) -> sp.csr_matrix:
         """Map the confidences of a part into memory."""
@@ -110,16 +117,16 @@ class Fit:
         return sp.csr_matrix((data, indices, indptr), shape=shape, copy=False)
 
 
-def half(pool: Pool, fit: Fit, side: Side, other: Side, turn: int, other_turn: int) -> float:
-    """Solve one side with the other held fixed: read file `turn`, write the other file of the two.
+def half(pool: Pool, fit: Fit, side: Side, other: Side, done: int, other_done: int) -> float:
+    """Solve one side with the other held fixed, which is one iteration more for it.
 
     Args:
         pool: where the tasks run.
         fit: the fit.
         side: what is solved.
-        other: what is held fixed, in its file `other_turn`.
-        turn: which of the two files holds the side's last factors.
-        other_turn: which of the two files holds the other side's factors.
+        other: what is held fixed.
+        done: iterations that the side's last factors went through.
+        other_done: iterations that the other side's factors went through.
 
     Returns:
         The loss of the factors that were read.
@@ -129,29 +136,29 @@ def half(pool: Pool, fit: Fit, side: Side, other: Side, turn: int, other_turn: i
     """
 
     def task(part: int) -> float:
-        start, stop = side.bounds(part)
-        own, fixed = fit.factors(side, turn)[start:stop], fit.factors(other, other_turn)
+        own, fixed = fit.rows(side, done, part), fit.factors(other, other_done)
         solved, loss = kernel.solve(fit.confidences(side, part), own, fixed, fit.regularization)
         if not np.isfinite(solved).all():
             return float("nan")
-        arrays.write_rows(fit.work, side.file(1 - turn), start, solved)
+        arrays.write_rows(fit.work, side.file(done + 1), side.bounds(part)[0], solved)
         return loss
 
+    shape = (side.rows, fit.length)
+    arrays.recycle(fit.work, side.file(done - 1), side.file(done + 1), shape, np.float32)
     shares = run_tasks(pool, task, range(len(side.parts)))
-    return _checked(sum(shares) + _norm(fit.factors(other, other_turn), fit.regularization))
+    return _checked(sum(shares) + _norm(fit.factors(other, other_done), fit.regularization))
 
 
-def loss_of(pool: Pool, fit: Fit, side: Side, other: Side, turn: int) -> float:
-    """Sum up the loss over the parts of one side, both sides' factors read in file `turn`."""
+def loss_of(pool: Pool, fit: Fit, side: Side, other: Side, done: int) -> float:
+    """Sum up the loss over the parts of one side, both sides' factors after `done` iterations."""
 
     def task(part: int) -> float:
-        start, stop = side.bounds(part)
-        own, fixed = fit.factors(side, turn)[start:stop], fit.factors(other, turn)
+        own, fixed = fit.rows(side, done, part), fit.factors(other, done)
         confidence = fit.confidences(side, part)
         return kernel.solve(confidence, own, fixed, fit.regularization, steps=0)[1]
 
     shares = run_tasks(pool, task, range(len(side.parts)))
-    return _checked(sum(shares) + _norm(fit.factors(other, turn), fit.regularization))
+    return _checked(sum(shares) + _norm(fit.factors(other, done), fit.regularization))
 
 
 def _norm(factors: Floats, regularization: float) -> float:

@@ -10,7 +10,6 @@ may be recommended. Trend and purchases are taken from the newest interactions w
 """
 
 from abc import ABC, abstractmethod
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,6 +22,7 @@ from recsys.data.dataset import History
 from recsys.kernels.blocks import Block
 from recsys.models.checkpoint import Steps
 from recsys.session import Pool
+from recsys.storage import Place
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -163,7 +163,7 @@ class Recommender(ABC):
         self.parameters = parameters
 
     @abstractmethod
-    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
         """Fit on a history and leave named arrays in `folder` (see `recsys.models.arrays`).
 
         Args:

@@ -5,8 +5,8 @@ the fit is done.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.data.replace import replaced
-from recsys.errors import UsageError
+from recsys.data.replace import current, forget, replaced
+from recsys.errors import DataError, PublishError, UsageError
 from recsys.models import arrays
 from recsys.progress import say
+from recsys.storage import Place, read_file, write_file
 
 STATE = "state.json"
 Steps = dict[int, dict[str, float]]
@@ -38,36 +39,41 @@ class State:
     arrays: dict[str, NDArray[Any]]
 
 
-def save(folder: Path, iteration: int, steps: Steps, files: Mapping[str, Path]) -> None:
+def save(
+    folder: Place, iteration: int, steps: Steps, work: Place, names: Mapping[str, str]
+) -> None:
     """Keep a state; one that cannot be written is only said, because the fit can do without.
 
     Args:
         folder: of this fit's checkpoint alone.
         iteration: iterations done.
         steps: iteration → its metrics, so far.
-        files: name → the `.npy` file that holds the array.
+        work: folder of the fit's arrays.
+        names: the array's name in the checkpoint → its name in `work`.
     """
     try:
         with replaced(folder, STATE) as fresh:
-            for name, file in files.items():
-                shutil.copyfile(file, fresh / f"{name}.npy")
+            for name, now in names.items():
+                arrays.copy_array(work, now, fresh, name)
             state = {"iteration": iteration, "steps": steps}
-            (fresh / STATE).write_text(json.dumps(state), "utf-8")
-    except (OSError, UsageError):
+            write_file(fresh / STATE, json.dumps(state).encode())
+    except (OSError, UsageError, DataError, PublishError):
         say(f"  no checkpoint after iteration {iteration}: {folder} cannot be written")
 
 
-def load(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> State | None:
+def load(kept: Place, shapes: Mapping[str, tuple[int, ...]]) -> State | None:
     """Return the state that was kept; None where there is none, or not one of this fit.
 
     Args:
-        folder: of this fit's checkpoint alone.
+        kept: folder of this fit's checkpoint alone.
         shapes: name → shape that the array must have.
     """
-    if not (folder / STATE).exists():
+    folder = current(kept)
+    told = read_file(folder / STATE) if folder else None
+    if folder is None or told is None:
         return None
     try:
-        state = json.loads((folder / STATE).read_text("utf-8"))
+        state = json.loads(told)
         found = {name: arrays.read(folder, name) for name in shapes}
         steps = {int(step): values for step, values in state["steps"].items()}
         whole = all(
@@ -77,15 +83,14 @@ def load(folder: Path, shapes: Mapping[str, tuple[int, ...]]) -> State | None:
         if not whole:
             raise ValueError("its arrays are not those of this fit")
         return State(int(state["iteration"]), steps, found)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        say(f"  the checkpoint {folder} cannot be used ({error}): the fit starts anew")
+    except (DataError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        say(f"  the checkpoint {kept} cannot be used ({error}): the fit starts anew")
         return None
 
 
-def clear(folder: Path) -> None:
+def clear(folder: Place) -> None:
     """Remove the checkpoint of a fit that is done, and the folder of checkpoints if empty."""
-    # With what a fit that was killed while it wrote has left.
-    for left in (folder, *folder.parent.glob(f".{folder.name}.*")):
-        shutil.rmtree(left, ignore_errors=True)
-    if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-        folder.parent.rmdir()
+    forget(folder)
+    if isinstance(folder.parent, Path) and folder.parent.is_dir():
+        with suppress(OSError):  # other fits keep theirs there
+            folder.parent.rmdir()

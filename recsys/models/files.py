@@ -26,7 +26,7 @@ from recsys.data.dataset import History
 from recsys.errors import ModelError
 from recsys.models import ALGORITHMS, arrays
 from recsys.models.base import Hyperparameters
-from recsys.storage import sha256_file
+from recsys.storage import Place, make_folder, place_of, read_parquet, sha256_file
 
 FORMAT = 1
 HEADER, MANIFEST = "model.json", "manifest.json"
@@ -56,7 +56,7 @@ class Header:
     items: int
 
 
-def save(fitted: Path, header: Header, history: History, trend: NDArray[Any], folder: Path) -> str:
+def save(fitted: Place, header: Header, history: History, trend: NDArray[Any], folder: Path) -> str:
     """Write a model folder.
 
     Args:
@@ -132,7 +132,7 @@ def check(folder: Path) -> str:
     return hashlib.sha256(manifest).hexdigest()
 
 
-def load(folder: Path, fitted: Path) -> Header:
+def load(folder: Path, fitted: Place) -> Header:
     """Check a saved model and unpack its arrays for tasks to map into memory.
 
     Args:
@@ -147,7 +147,7 @@ def load(folder: Path, fitted: Path) -> Header:
     checked = {file.stem for file in folder.glob("*.parquet")}
     if strangers := sorted(set(shapes) - checked):
         raise ModelError(f"{folder / HEADER} names arrays that are not there: {strangers[0]}.")
-    fitted.mkdir(parents=True, exist_ok=True)
+    make_folder(fitted)
     for name, shape in shapes.items():
         _unpack_array(folder / f"{name}.parquet", tuple(shape), fitted, name)
     return header
@@ -184,7 +184,7 @@ def _manifest_bytes(folder: Path) -> bytes:
 
 def _ids(history: History, table: str, columns: list[str], count: int) -> pa.Table:
     """Read the first ids with their index."""
-    return pq.read_table(Path(history.tables) / table, columns=columns).slice(0, count)
+    return read_parquet(place_of(history.tables) / table, columns=columns).slice(0, count)
 
 
 def _write_table(table: pa.Table, file: Path) -> None:
@@ -202,7 +202,7 @@ def _write_array(array: NDArray[Any], file: Path) -> None:
             writer.write_table(pa.table({"values": lists}, schema=schema))
 
 
-def _unpack_array(file: Path, shape: tuple[int, ...], fitted: Path, name: str) -> None:
+def _unpack_array(file: Path, shape: tuple[int, ...], fitted: Place, name: str) -> None:
     """Write a saved array as a file that can be mapped, a group of rows at a time."""
     source = pq.ParquetFile(file)
     inner = source.schema_arrow.field("values").type.value_type

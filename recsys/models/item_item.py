@@ -5,10 +5,8 @@ j's strongest neighbours, and divided by the customer's strongest score, so that
 weigh alike for light and heavy buyers. Guests' baskets count as rows of their own.
 """
 
-import shutil
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +24,7 @@ from recsys.models import arrays
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
 from recsys.models.checkpoint import Steps
 from recsys.session import Pool, most_tasks, run_tasks
+from recsys.storage import Place, make_folder, remove_folder
 
 NEIGHBOURS, SIMILARITIES = "neighbours", "similarities"
 # A task holds its items' entries twice: 80 MB.
@@ -59,11 +58,11 @@ class ItemItem(Recommender):
     parameters_class: ClassVar[type[Hyperparameters]] = ItemItemParameters
     parameters: ItemItemParameters
 
-    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
         """Write the weighted matrix once; then each task multiplies its items with all others."""
         parameters, items = self.parameters, history.items
         work = folder / "item_item"
-        work.mkdir(parents=True)
+        make_folder(work)
         cost = self._write_matrix(pool, history, work)
         for name, dtype in ((NEIGHBOURS, np.int32), (SIMILARITIES, np.float32)):
             arrays.create(folder, name, (items, parameters.neighbours), dtype)
@@ -82,7 +81,7 @@ class ItemItem(Recommender):
 
         entries = int(arrays.read(work, "indptr")[-1])
         run_tasks(pool, task, ranges(cost, max(most_tasks(pool), entries // ENTRIES_A_TASK)))
-        shutil.rmtree(work)
+        remove_folder(work)
         return {}
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:
@@ -95,7 +94,7 @@ class ItemItem(Recommender):
             matrix.data[:] = 1
         return matrix
 
-    def _write_matrix(self, pool: Pool, history: History, work: Path) -> Floats64:
+    def _write_matrix(self, pool: Pool, history: History, work: Place) -> Floats64:
         """Weigh every block of rows, then join them into one mapped CSR.
 
         Returns:
@@ -156,7 +155,7 @@ def ranges(cost: Floats64, count: int) -> list[tuple[int, int]]:
     return list(pairwise(np.unique([0, *cuts, len(cost)]).tolist()))
 
 
-def _read_matrix(work: Path, items: int) -> sp.csr_matrix:
+def _read_matrix(work: Place, items: int) -> sp.csr_matrix:
     data, indices, indptr = (arrays.read(work, name) for name in ("data", "indices", "indptr"))
     return sp.csr_matrix((data, indices, indptr), shape=(len(indptr) - 1, items), copy=False)
 

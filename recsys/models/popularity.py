@@ -5,7 +5,6 @@ trend orders the items, and where repeat is allowed the customer's own purchases
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +16,7 @@ from recsys.data.dataset import History
 from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
 from recsys.models.checkpoint import Steps
 from recsys.session import Pool
+from recsys.storage import Place
 
 
 class PopularityParameters(Hyperparameters):
@@ -59,7 +59,7 @@ class Popularity(Recommender):
     name: ClassVar[str] = "popularity"
     parameters_class: ClassVar[type[Hyperparameters]] = PopularityParameters
 
-    def fit(self, pool: Pool, history: History, folder: Path, kept: Path | None = None) -> Steps:
+    def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
         """Learn nothing of its own: the trend is computed for every recommender."""
         return {}
 

@@ -6,23 +6,22 @@ items stay all. The blocks are packed anew, beside each other, no row passes the
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys import columns as c
 from recsys.data.dataset import Fold, History
 from recsys.kernels.blocks import Block, Blocks, block_size, pack
 from recsys.session import Pool, run_tasks
+from recsys.storage import Place, make_folder, place_of, read_parquet, write_parquet
 
 Rows = NDArray[np.int64]
 
 
-def sampled(pool: Pool, fold: Fold, share: float, seed: int, folder: Path) -> Fold:
+def sampled(pool: Pool, fold: Fold, share: float, seed: int, folder: Place) -> Fold:
     """Draw customers and guests' baskets.
 
     Args:
@@ -78,7 +77,7 @@ def _in_steps(amounts: NDArray[np.int64], share: float, random: np.random.Genera
 
 
 def _packed(
-    pool: Pool, blocks: Blocks, rows: Rows, numbers: Rows | None, size: int, folder: Path
+    pool: Pool, blocks: Blocks, rows: Rows, numbers: Rows | None, size: int, folder: Place
 ) -> Blocks:
     """Pack some rows anew.
 
@@ -91,7 +90,7 @@ def _packed(
         size: rows a block.
         folder: to write to.
     """
-    folder.mkdir(parents=True)
+    make_folder(folder)
     starts = range(0, len(rows), size)
 
     def task(number: int) -> int:
@@ -125,14 +124,14 @@ def _lines(block: Block, rows: Rows, start: int, numbers: Rows | None) -> pa.Tab
     return pa.table({name: v[kept] for name, v in zip(names, values, strict=True)})
 
 
-def _write_tables(history: History, customers: Rows, folder: Path) -> None:
+def _write_tables(history: History, customers: Rows, folder: Place) -> None:
     """Write the tables of the drawn customers and of all items."""
     for name in ("customers", "items"):
-        table = pq.read_table(Path(history.tables) / name)
+        table = read_parquet(place_of(history.tables) / name)
         if name == "customers":
             table = table.take(pa.array(customers))
             place = table.column_names.index(c.CUSTOMER)
             numbers = pa.array(range(len(table)), table.schema.field(place).type)
             table = table.set_column(place, c.CUSTOMER, numbers)
-        (folder / name).mkdir(parents=True)
-        pq.write_table(table, folder / name / "part-0.parquet")
+        make_folder(folder / name)
+        write_parquet(folder / name / "part-0.parquet", table)

@@ -4,10 +4,8 @@ The pool may be one task: then the trial runs whole inside it, with the same ker
 packed blocks as the distributed fit, and comes to the same numbers.
 """
 
-import tempfile
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from recsys.data.dataset import Fold
 from recsys.errors import RecsysError
@@ -16,7 +14,8 @@ from recsys.judging import questions_of
 from recsys.models import arrays, checkpoint
 from recsys.models.base import Hyperparameters
 from recsys.scoring import open_ranker
-from recsys.session import Pool
+from recsys.session import Pool, scratch_folder
+from recsys.storage import Place, place_of
 from recsys.training import Fitted, fit_plan
 
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
@@ -85,8 +84,8 @@ def run_trial(pool: Pool, recipe: Recipe) -> Outcome:
     """Fit and judge; whatever goes wrong is told in the outcome."""
     started = time.perf_counter()
     try:
-        with tempfile.TemporaryDirectory(prefix="recsys-trial-", dir=recipe.scratch) as scratch:
-            found = _run(pool, recipe, Path(scratch))
+        with scratch_folder(pool, "trial", recipe.scratch) as scratch:
+            found = _run(pool, recipe, scratch)
     except MemoryError:
         found = Outcome(FAILED, reason="memory ran out: lower the space's upper ends")
     except RecsysError as error:
@@ -99,7 +98,7 @@ def run_trial(pool: Pool, recipe: Recipe) -> Outcome:
     return replace(found, seconds=time.perf_counter() - started)
 
 
-def _run(pool: Pool, recipe: Recipe, scratch: Path) -> Outcome:
+def _run(pool: Pool, recipe: Recipe, scratch: Place) -> Outcome:
     """Fit, look at the rung where there is one, go on from there, judge."""
     whole, rung = recipe.parameters, recipe.rung
     iterations = getattr(whole, "iterations", 0)
@@ -117,16 +116,16 @@ def _run(pool: Pool, recipe: Recipe, scratch: Path) -> Outcome:
             f"the bar was {rung.bar:.4f}"
         )
         return Outcome(STOPPED, found, reason, value, first.seconds)
-    kept, model = scratch / "kept", Path(first.plan.model)
-    files = {name: model / f"{name}.npy" for name in arrays.read_all(model)}
-    checkpoint.save(kept, rung.iterations, first.steps, files)
+    kept, model = scratch / "kept", place_of(first.plan.model)
+    names = {name: name for name in arrays.names_in(model)}
+    checkpoint.save(kept, rung.iterations, first.steps, model, names)
     history = recipe.fold.history
     rest = fit_plan(pool, recipe.algorithm, whole, history, scratch / "whole", kept)
     found = _judged(pool, recipe, rest, scratch / "hits")
     return Outcome(FINISHED, found, "", value, first.seconds + rest.seconds)
 
 
-def _judged(pool: Pool, recipe: Recipe, fitted: Fitted, table: Path) -> dict[str, float]:
+def _judged(pool: Pool, recipe: Recipe, fitted: Fitted, table: Place) -> dict[str, float]:
     """Return the means over customers, to the six digits that MLflow keeps and shows.
 
     What a later trial is chosen by is what a driver that goes on reads back.

@@ -1,5 +1,7 @@
-"""For all tests of this folder: the flow once on a small simulated retailer, and Azurite."""
+"""For all tests of this folder: the flow once on a small simulated retailer, and a cloud."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from experiments.simulate import run_simulate
 from recsys.data.simulate import SimulateConfig
 from recsys.storage import store_of
 from tests import azurite
+from tests.deploy.cloud import Cloud, cloud
 
 
 @pytest.fixture(scope="package")
@@ -41,12 +44,6 @@ def outcome(spark: SparkSession, place: Path) -> Iterator[Outcome]:
         mlflow.set_tracking_uri(previous)
 
 
-@pytest.fixture(scope="package")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with azurite.running(tmp_path_factory.mktemp("azurite")) as connection:
-        yield connection
-
-
 @pytest.fixture(params=["disk", "azurite"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "azurite":
@@ -57,3 +54,31 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def store(url: str) -> ObjectStore:
     return store_of(url, create=True)
+
+
+@pytest.fixture(scope="package")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs; making one takes seconds, copying it none."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    previous = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{file}")
+    mlflow.create_experiment("recsys")
+    mlflow.set_tracking_uri(previous)
+    return file
+
+
+@pytest.fixture
+def batch(
+    emulator: str, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cloud]:
+    """A cloud for one test, and an MLflow store that its nodes see."""
+    for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    previous = mlflow.get_tracking_uri()
+    with cloud(emulator, tmp_path, monkeypatch) as found:
+        shutil.copy(empty_store, found.disk / "mlflow.db")
+        uri = f"sqlite:///{found.disk / 'mlflow.db'}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow.set_tracking_uri(uri)
+        yield found
+    mlflow.set_tracking_uri(previous)

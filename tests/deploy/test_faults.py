@@ -114,7 +114,7 @@ def test_a_service_that_does_not_answer_readers_is_named(
     published(impatient, 0)
     for word in ("comp=list", "_commits/00000001"):
         proxy.fault = Fault(word, 503, EVER, "GET")
-        with pytest.raises(DataError, match="_commits.* cannot be read .*storage answers"):
+        with pytest.raises(DataError, match="_commits.* cannot be read: .*"):
             CommitLog(impatient).head()
 
 
@@ -125,7 +125,7 @@ def test_a_full_disk_leaves_the_last_table(tmp_path: Path, monkeypatch: pytest.M
     def full(path: Path, data: bytes) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "_write_temporary", full)
+    monkeypatch.setattr(storage.local, "write_temporary", full)
     with pytest.raises(PublishError, match="No space left on device"):
         published(store, 1)
     monkeypatch.undo()
@@ -153,7 +153,7 @@ def test_a_disk_that_fills_up_leaves_the_last_table(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
         while True:
             file.write(b"x" * 4096)
-    with pytest.raises(PublishError, match="cannot be written .*(No space left|os error 28)"):
+    with pytest.raises(PublishError, match="cannot be written: .*(No space left|os error 28)"):
         published(store, 1)
     assert by_pandas(output) == (ROWS, 1)
     assert len(CommitLog(store).history()) == 1

@@ -108,7 +108,7 @@ def test_a_search_leaves_its_trials_and_a_run_that_compare_takes(
     assert parent.data.tags["recsys.winner"] == winner.run_id
     known = {n: v for n, v in run.data.params.items() if n in AlsParameters.model_fields}
     known = {n: None if v == "None" else v for n, v in known.items()}
-    again = train(spark, dataset, "als", AlsParameters(**known), tmp_path)
+    again = train(spark, dataset, "als", AlsParameters(**known), tmp_path, tmp_path / "model")
     assert run.data.tags["recsys.model_digest"] == again.digest
 
     # The trials themselves are no entrants.

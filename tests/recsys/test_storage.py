@@ -83,9 +83,9 @@ def test_store_of_a_local_folder(tmp_path: Path) -> None:
 
 
 def test_store_of_other_schemes() -> None:
-    assert not isinstance(store_of("abfss://c@account.dfs.core.windows.net/x"), LocalStore)
+    assert not isinstance(store_of("abfss://container@account.dfs.core.windows.net/x"), LocalStore)
     for url in ("ftp://host/x", "memory:///x"):
-        with pytest.raises(UsageError, match="unknown scheme"):
+        with pytest.raises(UsageError, match="unknown form"):
             store_of(url)
 
 
@@ -149,7 +149,7 @@ def test_a_repeated_request_is_not_a_conflict(
         assert put_new(store, key, data)
         return False
 
-    monkeypatch.setattr(storage, "put_new", answer_lost)
+    monkeypatch.setattr(storage.commits, "put_new", answer_lost)
     commit = CommitLog(store).append({"version": 1}, expected=0)
     assert CommitLog(store).head() == commit
 

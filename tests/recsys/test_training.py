@@ -1,4 +1,4 @@
-"""A training run that is killed goes on where it stopped, in a real process."""
+"""A training run goes on where it was killed, and comes out the same wherever its files lie."""
 
 import os
 import signal
@@ -13,12 +13,15 @@ import mlflow
 import pytest
 from pyspark.sql import SparkSession
 
-from recsys.data.dataset import Dataset
+from recsys.data.dataset import Dataset, load_dataset
+from recsys.models import ALGORITHMS
 from recsys.models.als import AlsParameters
-from recsys.session import ROOT
+from recsys.session import ROOT, scratch_folder
+from recsys.storage import RemotePath, files_below, local_path, read_parquet, write_file
 from recsys.training import train
 
 PARAMETERS = AlsParameters(factors=4, iterations=12)
+SMALL = {"als": PARAMETERS.model_dump(), "item_item": {"neighbours": 10}}
 PATIENCE = 300
 
 
@@ -72,8 +75,40 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
     runs = mlflow.search_runs(experiment_names=["recsys"], output_format="list")
     finished = [run for run in runs if run.info.status == "FINISHED"]
     assert len(finished) == 1
-    whole = train(spark, dataset, "als", PARAMETERS, tmp_path)
+    whole = train(spark, dataset, "als", PARAMETERS, tmp_path, tmp_path / "model")
     assert finished[0].data.tags["recsys.model_digest"] == whole.digest
     logged = finished[0].data.metrics
     for name, value in whole.validation.metrics().items():
         assert logged[name] == pytest.approx(value, abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_over_a_cloud_all_comes_out_the_same(
+    spark: SparkSession, dataset: Dataset, cloud: RemotePath, tmp_path: Path, algorithm: str
+) -> None:
+    """Tasks that share no disk fit, judge and save as those that do, to the last bit."""
+    parameters = ALGORITHMS[algorithm].parameters_class(**SMALL.get(algorithm, {}))
+    (tmp_path / "scratch").mkdir()
+    here = train(spark, dataset, algorithm, parameters, tmp_path / "scratch", tmp_path / "here")
+    remote = cloud / "dataset"
+    for file in files_below(dataset.folder):
+        name = local_path(file).relative_to(local_path(dataset.folder)).as_posix()
+        write_file(remote / name, local_path(file).read_bytes())
+    with scratch_folder(spark, "test") as scratch:
+        assert isinstance(scratch, RemotePath)
+        there = train(
+            spark,
+            load_dataset(remote),
+            algorithm,
+            parameters,
+            scratch,
+            tmp_path / "there",
+            cloud / "checkpoints" / algorithm,
+        )
+        tables = [read_parquet(e.table).to_pandas() for e in (here.test, there.test)]
+    assert there.digest == here.digest
+    assert there.steps == here.steps
+    assert there.test.metrics() == here.test.metrics()
+    assert tables[0].equals(tables[1])
+    assert not files_below(cloud / "scratch")
+    assert not files_below(cloud / "checkpoints")

@@ -223,8 +223,8 @@ def test_a_checkpoint_that_is_damaged_is_not_used(
         values[0, 0] = np.nan
     arrays.write(tmp_path, "customers", values)
     arrays.write(tmp_path, "items", np.ones((ITEMS, PARAMETERS.factors), dtype=np.float32))
-    files = {f"{name}_factors": tmp_path / f"{name}s.npy" for name in ("customer", "item")}
-    checkpoint.save(kept, 2, {}, files)
+    names = {f"{name}_factors": f"{name}s" for name in ("customer", "item")}
+    checkpoint.save(kept, 2, {}, tmp_path, names)
     if damage == "no json":
         (kept / checkpoint.STATE).write_text("{")
     anew = fit_bytes(spark, history, tmp_path / "anew", kept)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
@@ -71,15 +72,17 @@ def fit(spark: SparkSession, name: str, history: History, folder: Path, **more: 
 
 
 def scores(fitted: Fitted) -> NDArray[np.float32]:
-    """Score every customer from their own history."""
+    """Score every customer from their own history, in one product.
+
+    The last bits of a product depend on its shape, and so on how rows are cut into blocks.
+    """
     history = fitted.history
     parts = []
     for number in history.customer_blocks.covering(history.customers):
         block = history.customer_blocks.read(number).take(history.customers)
         block = block.before(history.before)
-        weights = fitted.parameters.matrix(block, history.before, history.items)
-        parts.append(fitted.scorer.personal(np.arange(block.rows) + block.start, weights))
-    return np.concatenate(parts)
+        parts.append(fitted.parameters.matrix(block, history.before, history.items))
+    return fitted.scorer.personal(np.arange(history.customers), sp.vstack(parts, format="csr"))
 
 
 def missing_item(customer: int) -> int:

@@ -30,7 +30,9 @@ def test_one_task_comes_to_what_the_whole_pool_comes_to(
     here, spread = run_trial(HERE, recipe), run_trial(spark, recipe)
     assert here.status == in_a_task.status == spread.status == FINISHED
     assert here.metrics == in_a_task.metrics == spread.metrics
-    whole = train(spark, dataset, algorithm, recipe.parameters, tmp_path).validation.metrics()
+    model = tmp_path / "model"
+    trained = train(spark, dataset, algorithm, recipe.parameters, tmp_path, model)
+    whole = trained.validation.metrics()
     for name, value in here.metrics.items():
         assert whole[f"validation/{name}"] == pytest.approx(value, abs=1e-6)
     assert 0 < here.fit_seconds < here.seconds

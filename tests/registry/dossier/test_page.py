@@ -121,7 +121,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     facts |= {f"{name}_cut_day": DAY - 28 + 14 * n for n, name in enumerate(names)}
     fold = fold_of(folder, history, [])
     earlier = (dataclasses.replace(fold, name="test_2"),)
-    return Dataset(folder, "d1gest" * 8, facts, fold, fold, earlier)
+    return Dataset(folder, folder, "d1gest" * 8, facts, fold, fold, earlier)
 
 
 def decided(dataset: Dataset, *runs: Entrant, metric: str = "ndcg_at_10") -> Decision:

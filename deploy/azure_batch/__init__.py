@@ -1,0 +1,1 @@
+"""MLflow's project backend `azure-batch`: `mlflow run . --backend azure-batch`."""

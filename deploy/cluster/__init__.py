@@ -1,0 +1,1 @@
+"""The pool of machines: how it is made, how it grows, and what runs on a node."""
