@@ -68,7 +68,7 @@ class Scene:
         )
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def scene(
     outcome: Outcome,
     place: Path,

@@ -1,9 +1,11 @@
 """Nodes that are taken away in the middle of ALS and of scoring change nothing in the result.
 
 Real drivers, Spark masters and workers, on nodes with disks of their own, that are killed without
-notice; what they share lies in Azurite, and runs in MLflow's own server.
+notice; what they share lies in Azurite, and runs in MLflow's own server. None of all that is
+written down on the way holds a key.
 """
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from deploy.azure_batch.following import AzureBatchRun
 from recsys.storage import CommitLog, keys_of, store_of
 from tests.batch_service.nodes import Node
 from tests.deploy.azure_flow.conftest import ALS, K, Scene
+from tests.deploy.azure_flow.written import everything
 from tests.deploy.cloud import POOL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -91,3 +94,20 @@ def nodes(scene: Scene, role: str) -> list[Node]:
         for node in scene.cloud.service.pools[POOL].nodes.values()
         if any(task.id.startswith(role) for task in node.runs.values())
     ]
+
+
+def test_no_key_is_staged_logged_or_recorded(
+    scene: Scene, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = scene.submit("popularity", {"dataset": scene.url("dataset")})
+    assert run.wait()
+    places = dict(everything(scene)) | {"the terminal": "".join(capfd.readouterr()).encode()}
+    assert len(places) > 100
+    # The search itself works: what every node may read is found.
+    assert any(run.job_id.encode() in data for data in places.values())
+    for key in scene.keys:
+        # In JSON and in URLs a key's letters are written in other ways, too.
+        spellings = {key, json.dumps(key)[1:-1], key.replace("/", "%2F").replace("+", "%2B")}
+        for spelling in spellings:
+            found = [name for name, data in places.items() if spelling.encode() in data]
+            assert not found
