@@ -44,7 +44,9 @@ def azure_packages() -> dict[str, str]:
     redaction = {"spark.redaction.regex": REDACTION}
     if any(folder.glob(DRIVER_JAR)):
         return {"spark.jars": ",".join(sorted(map(str, folder.glob("*.jar"))))} | redaction
-    return {"spark.jars.packages": ",".join(PACKAGES)} | redaction
+    # Not in the home folder, which a task on a node may not have.
+    ivy = Path(tempfile.gettempdir()) / f"recsys-ivy-{os.getuid()}"
+    return {"spark.jars.packages": ",".join(PACKAGES), "spark.jars.ivy": str(ivy)} | redaction
 
 
 def apply(spark: SparkSession, places: Iterable[AzurePlace]) -> None:
