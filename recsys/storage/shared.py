@@ -245,7 +245,7 @@ def remove_folder(folder: Place) -> None:
             folder.unlink(missing_ok=True)
         return
     store, key = store_and_key(folder)
-    found = [f"{key}/{name}" for name in listed(folder)]
+    found = [meta["path"] for meta in _objects_below(folder)]
     for first in range(0, len(found), DELETED_AT_ONCE):
         with suppress(FileNotFoundError):
             store.delete(found[first : first + DELETED_AT_ONCE])
@@ -282,11 +282,8 @@ def _is_hidden(name: str) -> bool:
 
 def listed(folder: RemotePath) -> dict[str, tuple[int, str]]:
     """Return the objects below a remote folder: name inside it → size and version."""
-    store, key = store_and_key(folder)
-    try:
-        found = [meta for batch in store.list(f"{key}/") for meta in batch]
-    except (BaseError, OSError) as error:
-        raise objects.unreadable(store, str(folder), error) from error
+    _, key = store_and_key(folder)
+    found = _objects_below(folder)
     # Hadoop marks a folder by an empty object of its name.
     folders = {p.as_posix() for meta in found for p in PurePosixPath(meta["path"]).parents}
     return {
@@ -294,6 +291,15 @@ def listed(folder: RemotePath) -> dict[str, tuple[int, str]]:
         for meta in found
         if meta["path"] not in folders and not meta["path"].endswith("/")
     }
+
+
+def _objects_below(folder: RemotePath) -> "list[obstore.ObjectMeta]":
+    """Return all objects below a remote folder, Hadoop's marks of folders among them."""
+    store, key = store_and_key(folder)
+    try:
+        return [meta for batch in store.list(f"{key}/") for meta in batch]
+    except (BaseError, OSError) as error:
+        raise objects.unreadable(store, str(folder), error) from error
 
 
 def _head(file: RemotePath) -> tuple[int, str] | None:

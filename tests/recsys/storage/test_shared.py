@@ -157,6 +157,10 @@ def test_hadoops_marks_of_folders_are_no_files(cloud_folder: RemotePath) -> None
     assert [f.name for f in storage.files_in(cloud_folder)] == ["empty"]
     assert [f.name for f in storage.files_below(cloud_folder)] == ["empty", "a"]
     assert storage.folders_in(cloud_folder) == ["sub"]
+    storage.remove_folder(cloud_folder)
+    storage.write_file(cloud_folder / "left", b"")
+    assert storage.size_of(cloud_folder) == 0
+    assert [f.name for f in storage.files_below(cloud_folder)] == ["left"]
 
 
 def test_a_container_that_is_not_there_is_no_missing_file(cloud_folder: RemotePath) -> None:
