@@ -66,7 +66,7 @@ def job_id_of(run_id: str) -> str:
 
 def work_folder(storage: str, job_id: str) -> str:
     """Return where the tasks of a job share files while it runs."""
-    return f"{storage.rstrip('/')}/work/{slot_of(job_id)}"
+    return f"{storage.rstrip('/')}/jobs/{slot_of(job_id)}"
 
 
 def slot_of(job_id: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from deploy.azure_batch.following import AzureBatchRun
+from deploy.azure_batch.job import work_folder
 from recsys.storage import CommitLog, keys_of, store_of
 from tests.batch_service.nodes import Node
 from tests.deploy.azure_flow.conftest import ALS, K, Scene
@@ -83,7 +84,7 @@ def follow_and_take(
     assert ended == [True]
     assert MlflowClient().get_run(run.run_id).info.status == "FINISHED"
     assert scene.cloud.service.running() == []
-    left = keys_of(store_of(scene.cloud.storage), f"work/{run.job_id}")
+    left = keys_of(store_of(work_folder(scene.cloud.storage, run.job_id)), "")
     assert not left, "what the tasks shared is left"
 
 

@@ -43,12 +43,12 @@ def test_the_tasks_exit_code_is_the_entry_points(tmp_path: Path, command: str, c
 def test_the_entry_point_finds_what_it_needs(tmp_path: Path) -> None:
     shown = run(tmp_path, "echo $SPARK_MASTER $RECSYS_SCRATCH $RECSYS_SLOT; which python").stdout
 
-    assert f"local[*] {tmp_path}/storage/work/job/scratch job\n" in shown
+    assert f"local[*] {tmp_path}/storage/jobs/job/scratch job\n" in shown
     assert str(Path(sys.executable).parent / "python") in shown
 
 
 def test_what_tasks_shared_is_removed_at_the_end(tmp_path: Path) -> None:
-    run(tmp_path, f"mkdir -p {tmp_path}/storage/work/job/scratch && touch $RECSYS_SCRATCH/x")
+    run(tmp_path, f"mkdir -p {tmp_path}/storage/jobs/job/scratch && touch $RECSYS_SCRATCH/x")
 
     assert [p for p in (tmp_path / "storage").rglob("*") if p.is_file()] == []
 

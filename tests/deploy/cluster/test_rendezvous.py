@@ -23,7 +23,7 @@ def test_a_driver_that_comes_back_has_the_next_epoch(tmp_path: Path) -> None:
 
     assert second.number == 2
     assert Rendezvous(str(tmp_path), JOB).newest() == second
-    assert (tmp_path / "work" / "nightly-job-3").is_dir()
+    assert (tmp_path / "jobs" / "nightly-job-3").is_dir()
 
 
 def test_jobs_do_not_meet(tmp_path: Path) -> None:
