@@ -21,7 +21,7 @@ from recsys import campaign, tracking
 from recsys.batch import Batch, BlockScored, items_allowed, items_given, score_block
 from recsys.data.digest import folder_digest
 from recsys.data.history import NewestHistory, pack_newest
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.data.tables import read_tables
 from recsys.errors import DataError
 from recsys.models import files
@@ -78,7 +78,7 @@ def digest_of_inputs(interactions: str, strategy: Strategy) -> str:
     Raises:
         DataError: there is nothing in the interactions' folder.
     """
-    folder = current(place_of(interactions)) or place_of(interactions)
+    folder = content_of(interactions)
     # Where the table itself is named, `read_tables` takes these from beside it.
     beside = [folder.parent / name for name in ("items", "customers")]
     folders = [folder, *(f for f in beside if folder.name == "interactions" and exists(f))]

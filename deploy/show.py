@@ -15,12 +15,12 @@ from pydantic import Field
 from recsys import cli
 from recsys import columns as c
 from recsys.config import Config
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.errors import DataError
 from recsys.progress import say
 from recsys.published import AUDIENCE, published_table, read_manifest
 from recsys.samples import item_names
-from recsys.storage import Place, place_of, read_parquet
+from recsys.storage import Place, read_parquet
 
 
 class ShowConfig(Config):
@@ -47,7 +47,7 @@ def shown(config: ShowConfig) -> Iterator[str]:
         f"**{strategy['name']}**: {strategy['description']} Commit {commit.number}, "
         f"{len(audience):,} customers, {held_out:,} held out, {len(rows):,} recommendations.\n"
     )
-    ingested = current(place_of(config.interactions)) or place_of(config.interactions)
+    ingested = content_of(config.interactions)
     names = item_names(ingested)
     picked = evenly(sorted(rows[c.CUSTOMER_ID].unique()), config.customers)
     bought = bought_last(ingested, picked)

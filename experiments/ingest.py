@@ -10,7 +10,7 @@ from recsys.cli import run
 from recsys.config import Config
 from recsys.data.interactions import REPORT, IngestReport, ingest
 from recsys.data.mapping import Mapping
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.errors import UsageError
 from recsys.progress import say
 from recsys.session import spark_session
@@ -41,8 +41,7 @@ def run_ingest(config: IngestConfig, spark: SparkSession) -> IngestReport:
         report = ingest(spark, config.source, config.output, mapping)
         mlflow.log_metrics(_metrics(report))
         mlflow.set_tag("recsys.mapping_digest", report.mapping_digest)
-        output = place_of(config.output)
-        mlflow.log_artifact(str(fetched((current(output) or output) / REPORT)))
+        mlflow.log_artifact(str(fetched(content_of(config.output) / REPORT)))
     say(summary(report))
     return report
 

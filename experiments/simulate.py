@@ -3,7 +3,7 @@
 import mlflow
 
 from recsys.cli import run
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.data.simulate import MARKER, SimulateConfig, Simulation, simulate
 from recsys.progress import say, stage
 from recsys.storage import fetched
@@ -18,8 +18,7 @@ def run_simulate(config: SimulateConfig) -> Simulation:
         mlflow.log_metrics({"rows": result.rows, "guest_rows": result.guest_rows})
         mlflow.log_metrics({f"planted/{name}": n for name, n in result.planted.items()})
         mlflow.set_tag("recsys.simulation_digest", result.digest)
-        written = current(result.output) or result.output
-        mlflow.log_artifact(str(fetched(written / MARKER)))
+        mlflow.log_artifact(str(fetched(content_of(result.output) / MARKER)))
     say(
         f"{result.rows:,} rows in {result.output}, {result.guest_rows:,} of them guests'; "
         f"{sum(result.planted.values()):,} are to be found and quarantined."

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.errors import DataError
 from recsys.kernels.blocks import Blocks
 from recsys.storage import Place, place_of, read_file
@@ -110,7 +110,7 @@ def load_dataset(path: str | Place) -> Dataset:
     """
     folder = place_of(path)
     try:
-        folder = current(folder) or folder
+        folder = content_of(path)
         description = json.loads(read_file(folder / DESCRIPTION_FILE) or b"")
         if description["format"] != FORMAT:
             raise DataError(f"{folder} has another format: run prepare again.")

@@ -22,6 +22,7 @@ from recsys.storage import (
     RemotePath,
     exists,
     keys_of,
+    place_of,
     remove_folder,
     replace_folder,
     store_of,
@@ -90,6 +91,12 @@ def current(folder: Place) -> Place | None:
     if head is not None:
         return folder / str(head.payload["run"])
     return folder if exists(folder) else None
+
+
+def content_of(path: str | Place) -> Place:
+    """Return where to read a folder: its current content, or itself where nobody replaced it."""
+    place = place_of(path)
+    return current(place) or place
 
 
 def forget(folder: Place) -> None:

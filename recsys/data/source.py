@@ -25,7 +25,7 @@ from pyspark.sql.types import (
 )
 
 from recsys.data.mapping import Mapping
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.errors import DataError, UsageError
 from recsys.storage import (
     Place,
@@ -147,7 +147,7 @@ def _in_cloud(source: str) -> list[RemotePath]:
         return [place] if isinstance(place, RemotePath) else []
     else:
         pattern = "*"
-    folder = current(place) or place
+    folder = content_of(place)
     found = [f for f in files_below(folder) if _is_named_data(f) and fnmatch(f.name, pattern)]
     right_there = [f for f in found if f.parent == folder]
     if not found:

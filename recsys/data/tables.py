@@ -10,9 +10,9 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, NumericType, StringType, TimestampNTZType, TimestampType
 
 from recsys import columns as c
-from recsys.data.replace import current
+from recsys.data.replace import content_of
 from recsys.errors import DataError
-from recsys.storage import Place, exists, place_of, spark_path
+from recsys.storage import Place, exists, spark_path
 
 # Column → the type that it is cast to, and what it may be read as. An id that was read as a number
 # has lost its leading zeros, so it is refused; a time without a zone is taken for UTC.
@@ -49,7 +49,7 @@ def read_tables(spark: SparkSession, path: str | Place) -> RetailTables:
     Raises:
         DataError: there is no such table, or a column is missing or of another type.
     """
-    folder = current(place_of(path)) or place_of(path)
+    folder = content_of(path)
     table = folder / "interactions" if exists(folder / "interactions") else folder
     interactions = _checked(_read(spark, table), table, c.INTERACTIONS).select(*c.INTERACTIONS)
     return RetailTables(
