@@ -24,9 +24,9 @@ from recsys.data.dataset import Dataset, load_dataset
 from recsys.hit_table import QUESTIONS
 from recsys.progress import say
 from recsys.segments import Segment, segments
-from registry.compare import read_policy
 from registry.evidence import Entrant, HitTables, entrants
 from registry.policy import ERROR_RATE, Pairing, Policy, decide
+from registry.rulebook import read_policy
 
 METRIC = "ndcg_at_10"
 GUARDED = [METRIC, "novelty_at_10", "revenue_recall_at_10"]

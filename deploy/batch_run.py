@@ -257,6 +257,8 @@ def facts_of(
         "model_name": job.release.name,
         "model_version": job.release.version,
         "model_digest": job.release.digest,
+        "ledger_generation": job.release.generation,
+        "ledger_record": job.release.record,
         "strategy": job.strategy.model_dump(mode="json"),
         "strategy_digest": job.strategy.digest,
         "input_digest": job.input_digest,

@@ -1,7 +1,7 @@
 """Recommend to the customers of a strategy with the model that holds a stage, and publish.
 
-The stage is resolved to one version once, its files are checked against the digest taken when it
-was registered, trend and purchases are refreshed from the newest interactions, the table is
+The ledger says which release holds the stage; its approvals are checked, and each of its files
+before it is opened. Trend and purchases are refreshed from the newest interactions, the table is
 audited, and readers see it only after its commit. A run that was killed goes on where it stopped
 when it is called again; a run that is already published says so and does nothing.
 
@@ -25,7 +25,6 @@ from deploy import audits, batch_run
 from deploy.batch_run import Job
 from deploy.publish import committed, publish
 from recsys import campaign, cli, tracking
-from recsys.config import Config
 from recsys.errors import DataError
 from recsys.progress import say, stage
 from recsys.session import spark_session
@@ -39,12 +38,15 @@ from recsys.storage import (
     store_of,
 )
 from recsys.strategy import Strategy, explained, load_strategy
-from registry.releases import Release, holder_of
+from registry.kept import without_server
+from registry.releases import Release
+from registry.rulebook import Rulebook, RuledConfig
+from registry.trust import find_holder, holder_of, stage_named, trusted
 
 PUBLISHED, ALREADY, OVERTAKEN = "published", "already published", "overtaken"
 
 
-class BatchScoreConfig(Config):
+class BatchScoreConfig(RuledConfig):
     """Parameters of `batch_score`."""
 
     model_name: str = Field("recommender", description="registered model of the releases")
@@ -109,13 +111,29 @@ def run_batch_score(config: BatchScoreConfig, spark: SparkSession) -> Scored:
     Raises:
         UsageError: unknown strategy, a stage that nobody holds, k above the catalogue.
         ModelError: the model was altered, or belongs to other data.
+        RegistryError: the ledger does not prove that the release may score.
         AuditRefusedError: the table failed an audit; the previous one still stands.
         PublishError: the table was not published; the previous one still stands.
     """
     strategy, limits, accepted = checked(config)
+    rules, holder = config.rulebook(), find_holder(config.model_name, config.stage)
+    asked = rules.of(stage_named(config.stage))
+    with without_server(holder.digest if holder else None, asked, config.stage):
+        return _logged(config, strategy, limits, accepted, rules, spark)
+
+
+def _logged(
+    config: BatchScoreConfig,
+    strategy: Strategy,
+    limits: audits.Limits,
+    accepted: dict[str, str],
+    rules: Rulebook,
+    spark: SparkSession,
+) -> Scored:
+    """Do the work in an MLflow run."""
     parameters = config.model_dump(exclude={"explain"}) | {"k": strategy.k}
     with tracking.step_run("batch_score", "batch_score", parameters), stage("batch_score"):
-        release = holder_of(config.model_name, config.stage)
+        release = trusted(config.model_name, config.stage, rules)
         say(f"  {config.stage} is version {release.version} of {release.name}")
         inputs = batch_run.digest_of_inputs(config.interactions, strategy)
         job = Job(config.interactions, config.output, config.slot, strategy, release, inputs)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from recsys.config import Config
 from recsys.errors import RecsysError
+from recsys.storage.azure import redacted
 
 C = TypeVar("C", bound=Config)
 
@@ -48,8 +49,10 @@ def run(
 
     An empty value and the word `none` stand for a parameter that is not given, because an
     MLproject passes every parameter; `never` turns off one that has a default, such as a half-life.
+    Hyphens in an option's name are the same as underscores.
     """
-    options = vars(parser(config, doc, name).parse_args(arguments))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = vars(parser(config, doc, name).parse_args([_underscored(word) for word in words]))
     show_trace = options.pop("traceback") or bool(os.environ.get("RECSYS_TRACEBACK"))
     given = {k: v for k, v in options.items() if v is not None and v.lower() not in ("", "none")}
     given = {k: None if v.lower() == "never" else v for k, v in given.items()}
@@ -57,13 +60,13 @@ def run(
         step(config.checked(given, name))
     except RecsysError as error:
         if show_trace:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         _stop(f"error: {error}", error.exit_code)
     except KeyboardInterrupt:
         _stop("stopped.", 130)
     except Exception as error:
         if show_trace:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         _stop(
             f"error: {name} failed unexpectedly ({type(error).__name__}: {reason[0]}). "
@@ -77,8 +80,16 @@ def names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
+def _underscored(word: str) -> str:
+    """Write an option's name with underscores; a value stays as it is."""
+    if not word.startswith("--"):
+        return word
+    option, equals, value = word[2:].partition("=")
+    return f"--{option.replace('-', '_')}{equals}{value}"
+
+
 def _stop(message: str, code: int) -> None:
     """Leave with one line on standard error."""
     sys.stdout.flush()
-    print(message, file=sys.stderr, flush=True)
+    print(redacted(message), file=sys.stderr, flush=True)
     raise SystemExit(code)

@@ -4,6 +4,7 @@ RecsysError            exit code 1: the work could not be done
 ├── UsageError         exit code 2: a parameter or a file's form is wrong
 ├── DataError          the data cannot be used as it is
 ├── ModelError         a model is missing, altered, or does not fit the dataset
+├── RegistryError      a release is not what the ledger says, or was not approved as the policy asks
 ├── PublishError       the new table was not published; the previous one still stands
 └── ClusterError       the pool of machines, or a job on it, could not do its part
     ├── CapacityError  no machine came in time
@@ -30,6 +31,10 @@ class DataError(RecsysError):
 
 class ModelError(RecsysError):
     """A model is missing, altered since it was saved, or belongs to another dataset."""
+
+
+class RegistryError(RecsysError):
+    """A release is not what the ledger says, or may not hold a stage; nothing was changed."""
 
 
 class PublishError(RecsysError):

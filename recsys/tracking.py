@@ -3,6 +3,8 @@
 import logging
 import os
 import subprocess
+import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +17,20 @@ import pandas as pd
 import pyarrow.parquet as pq
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import Run
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
+from mlflow.models import Model
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from recsys import __version__, plots, view
 from recsys.data.dataset import Dataset
 from recsys.evaluation import Evaluation, segment_table
 from recsys.models import files
+from recsys.once import experiment_named, made, run_of
 from recsys.samples import sample_customers
 from recsys.serving import SIGNATURE
 from recsys.session import ROOT
 from recsys.storage import artifact_uri, fetched
+from recsys.storage.azure import redacted
 from recsys.training import Trained, recipe
 
 EXPERIMENT = "recsys"
@@ -72,13 +78,7 @@ def step_run(
         parameters: what the step was asked to do; logged as run parameters.
         tags: more tags.
     """
-    active = mlflow.active_run()
-    resumed = active is None and "MLFLOW_RUN_ID" in os.environ
-    if active is None and not resumed and "MLFLOW_EXPERIMENT_NAME" not in os.environ:
-        mlflow.set_experiment(EXPERIMENT)
-    with mlflow.start_run(run_name=None if resumed else name, nested=active is not None) as run:
-        if resumed:
-            mlflow.set_tag("mlflow.runName", name)
+    with _opened(name) as run:
         view.describe_experiment(run.info.experiment_id)
         described = {view.NOTE: view.STEPS[step]} if step in view.STEPS else {}
         known = {STEP_TAG: step, CODE_TAG: code_version(), **described}
@@ -87,8 +87,44 @@ def step_run(
         try:
             yield run
         except BaseException as error:
-            mlflow.set_tag("recsys.error", f"{type(error).__name__}: {error}"[:500])
+            reason = redacted(f"{type(error).__name__}: {error}")
+            mlflow.set_tag("recsys.error", reason[:500])
             raise
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[Run]:
+    """Open the run that MLflow has made already, or make one."""
+    active = mlflow.active_run()
+    if active is None and "MLFLOW_RUN_ID" in os.environ:
+        with mlflow.start_run() as run:
+            mlflow.set_tag("mlflow.runName", name)
+            yield run
+        return
+    if active is None:
+        # By name, MLflow leaves the experiment unset where another process makes it first.
+        experiment = experiment_named(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+        mlflow.set_experiment(experiment_id=experiment)
+    else:
+        experiment = active.info.experiment_id
+    parent = {MLFLOW_PARENT_RUN_ID: active.info.run_id} if active else {}
+    with opened(run_of(experiment, uuid.uuid4().hex, name, parent)) as run:
+        yield run
+
+
+@contextmanager
+def opened(run: Run) -> Iterator[Run]:
+    """Open a run that is there, also one of another experiment inside the open one."""
+    active = mlflow.active_run()
+    if active is not None:
+        # MLflow refuses a run that does not lie in the current experiment.
+        mlflow.set_experiment(experiment_id=run.info.experiment_id)
+    try:
+        with mlflow.start_run(run.info.run_id, nested=active is not None) as found:
+            yield found
+    finally:
+        if active is not None:
+            mlflow.set_experiment(experiment_id=active.info.experiment_id)
 
 
 def log_parameters(parameters: Mapping[str, object]) -> None:
@@ -164,20 +200,12 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         }
     )
     example = pd.DataFrame({"customer_id": _first_customers(trained)})
-    _drop_models(run)
-    model = mlflow.pyfunc.log_model(
-        name="model",
-        loader_module="recsys.serving",
-        data_path=str(trained.model),
-        signature=SIGNATURE,
-        input_example=example,
-        pip_requirements=[f"recsys=={__version__}"],
-        metadata={
-            "algorithm": trained.algorithm,
-            "model_digest": trained.digest,
-            "dataset_digest": dataset.digest,
-        },
-    )
+    metadata = {
+        "algorithm": trained.algorithm,
+        "model_digest": trained.digest,
+        "dataset_digest": dataset.digest,
+    }
+    model = log_model(trained.model, run, metadata, example)
     mlflow.set_tag(MODEL_ID_TAG, model.model_id)
     metrics = {k: v for e in trained.evaluations for k, v in e.metrics().items()}
     # MLflow's comparison page draws the metric that was logged first.
@@ -205,14 +233,62 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
     return str(model.model_uri)
 
 
-def _drop_models(run: Run) -> None:
-    """Remove what this run logged before its driver was killed: the upload may be half done."""
-    client = mlflow.MlflowClient()
-    logged = client.search_logged_models(
-        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
-    )
-    for model in logged:
-        client.delete_logged_model(model.model_id)
+def log_model(
+    saved: Path, run: Run, metadata: Mapping[str, str], example: pd.DataFrame | None = None
+) -> LoggedModel:
+    """Log a saved model as the open run's own, in the flavour that MLflow serves.
+
+    Whoever opens a killed run again goes on with the model that it began.
+
+    Args:
+        saved: folder of the model's plain data.
+        run: that is open.
+        metadata: that MLflow shows beside the model.
+        example: input that the model's page shows; None for none.
+    """
+    client, run_id = mlflow.MlflowClient(), run.info.run_id
+    key = f"source_run_id = '{run_id}'"
+
+    def begun() -> LoggedModel | None:
+        found = client.search_logged_models([run.info.experiment_id], filter_string=key)
+        return found[0] if found else None
+
+    def begin() -> LoggedModel:
+        return client.create_logged_model(run.info.experiment_id, "model", run_id)
+
+    def linked() -> bool | None:
+        outputs = client.get_run(run_id).outputs
+        known = outputs.model_outputs if outputs else []
+        return any(one.model_id == model.model_id for one in known) or None
+
+    def link() -> bool:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        return True
+
+    model = made(begun, begin)
+    # Not by mlflow.pyfunc.log_model: it fails where run and model are linked already.
+    made(linked, link)
+    with tempfile.TemporaryDirectory(prefix="recsys-model-") as scratch, warnings.catch_warnings():
+        # The signature is written down, not guessed from an example.
+        warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)
+        folder = f"{scratch}/model"
+        mlflow.pyfunc.save_model(
+            folder,
+            loader_module="recsys.serving",
+            data_path=str(saved),
+            signature=SIGNATURE,
+            input_example=example,
+            pip_requirements=[f"recsys=={__version__}"],
+            metadata=dict(metadata),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                run_id=run_id,
+                model_uuid=model.model_id,
+                model_id=model.model_id,
+            ),
+        )
+        client.log_model_artifacts(model.model_id, folder)
+    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
 def _size_and_speed(trained: Trained) -> dict[str, float]:

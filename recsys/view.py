@@ -64,7 +64,10 @@ STEPS = {
     "again on all before the test window. Next: `plots/` under *Artifacts*, then the best run.",
     "compare": "Every run on one dataset against the champion. Next: `dossier.html` under "
     "*Artifacts*.",
+    "refit": "A candidate was fitted again on all interactions up to now, and held against the "
+    "model that was evaluated. Next: `refit.html` under *Artifacts*, then `promote`.",
     "promote": "A candidate became a release and holds the stage. Next: `batch_score`.",
+    "rollback": "The previous release holds the stage again. Next: `batch_score`.",
     "batch_score": "Recommendations for every customer, published by one commit. Next: the counts "
     "below, then read the table through its commit.",
 }
@@ -117,18 +120,18 @@ def describe_children(
 def view_address(experiment_id: str, host: str | None = None, key: str = VIEW) -> str:
     """Return the address of a ready-made view; `host` as in `address`."""
     path = f"experiments/{experiment_id}/runs"
-    return f"{address(path, host)}?{TRAINING_MODE}&viewStateShareKey={key}"
+    return f"{address(path, host)}?{_mode()}&viewStateShareKey={key}"
 
 
 def run_address(experiment_id: str, run_id: str, host: str | None = None) -> str:
     """Return the address of a run's page; `host` as in `address`."""
-    return f"{address(f'experiments/{experiment_id}/runs/{run_id}', host)}?{TRAINING_MODE}"
+    return f"{address(f'experiments/{experiment_id}/runs/{run_id}', host)}?{_mode()}"
 
 
 def artifact_address(experiment_id: str, run_id: str, path: str, host: str | None = None) -> str:
     """Return the address of a run's artifact in the UI; `host` as in `address`."""
     page = f"experiments/{experiment_id}/runs/{run_id}/artifacts/{path}"
-    return f"{address(page, host)}?{TRAINING_MODE}"
+    return f"{address(page, host)}?{_mode()}"
 
 
 def comparison_address(runs: Sequence[tuple[str, str]], host: str | None = None) -> str:
@@ -140,7 +143,7 @@ def comparison_address(runs: Sequence[tuple[str, str]], host: str | None = None)
     """
     ids = json.dumps([run_id for _, run_id in runs], separators=(",", ":"))
     experiments = json.dumps(sorted({e for e, _ in runs}), separators=(",", ":"))
-    query = f"runs={quote(ids)}&experiments={quote(experiments)}&{TRAINING_MODE}"
+    query = f"runs={quote(ids)}&experiments={quote(experiments)}&{_mode()}"
     return address(f"compare-runs?{query}", host)
 
 
@@ -156,6 +159,15 @@ def address(path: str, host: str | None = None) -> str:
         uri = mlflow.get_tracking_uri()
         host = uri if uri.startswith("http") else f"http://127.0.0.1:{os.environ.get('PORT', 5000)}"
     return f"{host}/#/{path}"
+
+
+def _mode() -> str:
+    """Return what every address ends with.
+
+    A team's server has workspaces, and then MLflow forgets an address that names none.
+    """
+    on_server = mlflow.get_tracking_uri().startswith("http")
+    return f"{TRAINING_MODE}&workspace=default" if on_server else TRAINING_MODE
 
 
 def view_state(

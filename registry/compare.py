@@ -8,13 +8,12 @@ challenger has to show. A dossier holds the evidence for the reviewer.
   python -m registry.compare --dataset out/dataset --segments country --metric replenish/ndcg_at_10
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from pydantic import Field
 
 from recsys import cli, tracking, view
@@ -24,27 +23,23 @@ from recsys.errors import DataError, UsageError
 from recsys.hit_table import CAMPAIGN
 from recsys.progress import say, stage
 from recsys.segments import SEGMENTS_HELP
-from recsys.storage import place_of, read_file
 from registry import plots
+from registry.candidates import DOSSIER_TAG, create_candidate, find_candidate
+from registry.decisions import DECISION_FILE, to_json
 from registry.dossier.page import render
 from registry.evidence import Entrant, HitTables, entrants
 from registry.pairing import best_popularity, on_validation, pair_all, split_metric
-from registry.policy import POLICY_FILE, Decision, Policy, Verdict, decide
+from registry.policy import POLICY_FILE, Decision, Verdict, decide
 from registry.releases import (
     DATASET_DIGEST,
     MODEL_DIGEST,
     Release,
     candidates_of,
-    find_holder,
 )
+from registry.rulebook import read_policy
+from registry.trust import find_holder
 
 DOSSIER = "dossier.html"
-DOSSIER_TAG = "recsys.dossier"
-CANDIDATES_NOTE = """\
-Candidates: winners of `compare`, waiting for a reviewer. Each version's description says whom it
-beat and links the dossier; its tags carry the digests of model, dataset and recipe.
-`python -m registry.promote --version N` releases one.
-"""
 
 
 class CompareConfig(Config):
@@ -109,7 +104,7 @@ def run_compare(config: CompareConfig) -> Comparison:
         experiment = run.info.experiment_id
         dossier = view.artifact_address(experiment, run.info.run_id, DOSSIER, host="")
         candidate = register(decision, config.model_name, dataset, dossier)
-        _log(decision, candidate, taking_part, config)
+        _log(decision, candidate, taking_part, tables, config)
         page = [(e.experiment_id, e.run_id) for e in taking_part]
         side_by_side = view.comparison_address(page, host="")
         view.describe_experiment(
@@ -120,19 +115,6 @@ def run_compare(config: CompareConfig) -> Comparison:
         say(f"  side by side: {view.comparison_address(page)}")
         say(f"  dossier: {view.artifact_address(experiment, run.info.run_id, DOSSIER)}")
         return Comparison(decision, candidate, run.info.run_id)
-
-
-def read_policy(path: str) -> Policy:
-    """Read a policy file; a bare name that is not there is looked for beside this module.
-
-    Raises:
-        UsageError: there is no such file, or it is no policy.
-    """
-    beside = POLICY_FILE.parent / path
-    data = read_file(place_of(path)) or read_file(beside)
-    if data is None:
-        raise UsageError(f"policy={path}: there is no such file; registry/policy.yaml is one.")
-    return Policy.from_yaml(data.decode(), path)
 
 
 def find_champion(taking_part: list[Entrant], config: CompareConfig) -> Entrant:
@@ -177,40 +159,18 @@ def register(decision: Decision, model_name: str, dataset: Dataset, dossier: str
         dataset: that decided.
         dossier: its address inside the UI.
     """
-    client, name = MlflowClient(), candidates_of(model_name)
-    known = _find_candidate(decision.winner, name)
-    if known and decision.winner is decision.champion:
+    client, name, winner = MlflowClient(), candidates_of(model_name), decision.winner
+    known = find_candidate(name, winner.model_digest)
+    if known and winner is decision.champion:
         # What it was registered for stays written there; it only holds its place.
         return known
-    version = known or _candidate(decision.winner, name, dataset)
-    client.update_model_version(name, str(version), f"{decision.sentence}\n\n[Dossier]({dossier})")
-    client.set_model_version_tag(name, str(version), DOSSIER_TAG, dossier)
-    return version
-
-
-def _find_candidate(winner: Entrant, name: str) -> int | None:
-    """Return the version that was registered for the same model, None where there is none."""
-    for known in MlflowClient().search_model_versions(f"name='{name}'"):
-        if known.tags.get(MODEL_DIGEST) == winner.model_digest:
-            return int(known.version)
-    return None
-
-
-def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
-    """Register a candidate; returns its version."""
-    client = MlflowClient()
-    try:
-        client.create_registered_model(name, description=CANDIDATES_NOTE)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    model_id = winner.model_uri.removeprefix("models:/")
-    version = client.create_model_version(
+    description = f"{decision.sentence}\n\n[Dossier]({dossier})"
+    version = known or create_candidate(
         name,
-        mlflow.get_logged_model(model_id).artifact_location,
-        run_id=winner.run_id,
-        model_id=model_id,
-        tags={
+        winner.run_id,
+        winner.model_uri.removeprefix("models:/"),
+        description,
+        {
             MODEL_DIGEST: winner.model_digest,
             DATASET_DIGEST: dataset.digest,
             tracking.ALGORITHM_TAG: winner.algorithm,
@@ -218,7 +178,9 @@ def _candidate(winner: Entrant, name: str, dataset: Dataset) -> int:
             tracking.CODE_TAG: winner.code,
         },
     )
-    return int(version.version)
+    client.update_model_version(name, str(version), description)
+    client.set_model_version_tag(name, str(version), DOSSIER_TAG, dossier)
+    return version
 
 
 def _check_metric(taking_part: list[Entrant], metric: str) -> None:
@@ -243,7 +205,11 @@ def _check_metric(taking_part: list[Entrant], metric: str) -> None:
 
 
 def _log(
-    decision: Decision, candidate: int, taking_part: list[Entrant], config: CompareConfig
+    decision: Decision,
+    candidate: int,
+    taking_part: list[Entrant],
+    tables: HitTables,
+    config: CompareConfig,
 ) -> None:
     """Log the comparison: a table, a plot, the decision."""
     verdicts = {v.pairing.challenger.run_id: v for v in decision.verdicts}
@@ -251,14 +217,7 @@ def _log(
     mlflow.log_table(pd.DataFrame(rows).round(6), "comparison.json")
     mlflow.log_figure(plots.differences(rows, config.metric), "plots/differences.png")
     mlflow.log_dict(
-        {
-            "winner": decision.winner.run_id,
-            "champion": decision.champion.run_id,
-            "sentence": decision.sentence,
-            "candidate": candidate,
-            "challengers": [_told(verdict) for verdict in decision.verdicts],
-        },
-        "decision.json",
+        to_json(decision, config.metric, config.stage, candidate, tables.digests), DECISION_FILE
     )
     mlflow.set_tag(
         view.NOTE,
@@ -287,21 +246,6 @@ def _row(
         "worse for": found.losses if found else 0,
         "refused because": "; ".join(verdict.refusals) if verdict else "",
         "run_id": entrant.run_id,
-    }
-
-
-def _told(verdict: Verdict) -> dict[str, Any]:
-    """Return one challenger's evidence and verdict as plain data."""
-    pairing = verdict.pairing
-    return {
-        "run": pairing.challenger.run_id,
-        "passed": verdict.passed,
-        "adjusted_p": verdict.adjusted_p,
-        "gates": [asdict(gate) for gate in verdict.gates],
-        "metrics": {name: asdict(difference) for name, difference in pairing.metrics.items()},
-        "segments": [asdict(segment) for segment in pairing.segments],
-        "windows": {name: asdict(difference) for name, difference in pairing.windows.items()},
-        "popularity": asdict(pairing.popularity) if pairing.popularity else None,
     }
 
 

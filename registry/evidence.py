@@ -1,5 +1,7 @@
 """What training runs left in MLflow, as `compare` needs it."""
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from recsys.errors import DataError
+from recsys.storage import digests_in
 from recsys.tracking import (
     ALGORITHM_TAG,
     CODE_TAG,
@@ -23,6 +26,7 @@ from recsys.tracking import (
     MODEL_DIGEST_TAG,
     MODEL_ID_TAG,
     RECIPE_TAG,
+    STEP_TAG,
 )
 
 
@@ -99,6 +103,8 @@ def _why_not(client: MlflowClient, run_id: str, dataset_digest: str) -> str:
     digest = run.data.tags.get(DIGEST_TAG)
     if digest is None or MODEL_DIGEST_TAG not in run.data.tags:
         return f"Run {run_id} trained no model: choose a training run."
+    if run.data.tags.get(STEP_TAG) == "refit":
+        return f"Run {run_id} is a refit, which was never judged: choose the run that it refits."
     if digest != dataset_digest:
         return (
             f"Run {run_id} was judged on dataset {digest[:DIGEST_SHOWN]}, not on "
@@ -132,9 +138,14 @@ def _entrant(run: Run) -> Entrant | None:
 
 
 class HitTables:
-    """The hit tables of runs; those used last are kept, so that a champion's is fetched once."""
+    """The hit tables of runs; those used last are kept, so that a champion's is fetched once.
+
+    Attributes:
+        digests: `<run>/<window>` → SHA-256 of each table that was read.
+    """
 
     def __init__(self) -> None:
+        self.digests: dict[str, str] = {}
         self._fetched = lru_cache(maxsize=8)(_fetch)
 
     def of(self, entrant: Entrant, window: str) -> pa.Table:
@@ -143,16 +154,19 @@ class HitTables:
         Raises:
             DataError: the run has none.
         """
-        return self._fetched(entrant.run_id, window)
+        table, digest = self._fetched(entrant.run_id, window)
+        self.digests[f"{entrant.run_id}/{window}"] = digest
+        return table
 
 
-def _fetch(run_id: str, window: str) -> pa.Table:
+def _fetch(run_id: str, window: str) -> tuple[pa.Table, str]:
     with tempfile.TemporaryDirectory(prefix="recsys-hits-") as scratch:
         try:
             folder = mlflow.artifacts.download_artifacts(
                 run_id=run_id, artifact_path=f"{HIT_TABLE}/{window}", dst_path=scratch
             )
-            return pq.read_table(Path(folder))
+            digests = json.dumps(sorted(digests_in(Path(folder))))
+            return pq.read_table(Path(folder)), hashlib.sha256(digests.encode()).hexdigest()
         except (MlflowException, OSError, pa.ArrowInvalid):
             raise DataError(
                 f"Run {run_id} has no readable hit table for the window {window}: train it again."

@@ -4,9 +4,12 @@ A challenger passes where every gate does. Several challengers share one error r
 are adjusted by Holm's method (Holm 1979), so the more are tried, the more each has to show.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from pydantic import Field
@@ -20,8 +23,29 @@ from registry.evidence import Entrant
 
 POLICY_FILE = Path(__file__).with_name("policy.yaml")
 OTHER_QUESTION = "other_question"
+# The kinds of conditions. `champion`: that the comparison was with whoever holds the stage now;
+# only `promote` can tell.
+Kind = Literal[
+    "gain", "several challengers", "popularity", "guardrails", "segments", "windows", "champion"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 # One-sided: a 95 % interval leaves 2.5 % below its lower end.
 ERROR_RATE = (1 - LEVEL) / 2
+
+
+class StageRules(Config):
+    """What a stage asks for beyond a won comparison; `policy.yaml` explains each."""
+
+    approvals: int = Field(0, ge=0, description="people who must have signed")
+    approvers: tuple[str, ...] = Field(
+        (), description="whose signatures count; none: every reviewer's"
+    )
+    gates: tuple[Kind, ...] = Field(
+        KINDS, description="kinds of conditions that must hold when a candidate is promoted"
+    )
+    offline_days: float = Field(
+        0, ge=0, description="days that a verified local copy may score without MLflow's server"
+    )
 
 
 class Policy(Config):
@@ -33,6 +57,17 @@ class Policy(Config):
     guardrails: dict[str, float] = Field(description="metric → share that it may lose")
     segment_margin: float = Field(ge=0, description="share that a segment may lose")
     smallest_segment: int = Field(ge=1, description="customers that a deciding segment has")
+    stages: dict[str, StageRules] = Field({}, description="what each stage asks for")
+
+    def rules(self, stage: str) -> StageRules:
+        """Return what a stage asks for; one that is not named asks for no approval."""
+        return self.stages.get(stage, StageRules())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that it says."""
+        told = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -73,8 +108,16 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Gate:
-    """One condition, whether it holds, and the numbers that say so."""
+    """One condition, whether it holds, and the numbers that say so.
 
+    Attributes:
+        kind: one of KINDS.
+        name: the condition's own.
+        passed: whether it holds.
+        reason: the numbers that say so.
+    """
+
+    kind: Kind
     name: str
     passed: bool
     reason: str
@@ -175,6 +218,7 @@ def _gain(pairing: Pairing, policy: Policy) -> Gate:
     passed = found.interval.low > needed
     return Gate(
         "gain",
+        "gain",
         passed,
         f"{pairing.deciding_name} changes by {show(found)}; "
         f"the lower end must be above {needed:.4f}",
@@ -184,6 +228,7 @@ def _gain(pairing: Pairing, policy: Policy) -> Gate:
 def _chance(adjusted_p: float) -> Gate:
     return Gate(
         "several challengers",
+        "several challengers",
         adjusted_p < ERROR_RATE,
         f"p adjusted for the number of challengers is {adjusted_p:.3g}; "
         f"it must be below {ERROR_RATE:.3g}",
@@ -192,6 +237,7 @@ def _chance(adjusted_p: float) -> Gate:
 
 def _beats_popularity(found: Difference) -> Gate:
     return Gate(
+        "popularity",
         "popularity",
         found.interval.low > 0,
         f"against popularity it changes by {show(found)}; the lower end must be above 0",
@@ -205,22 +251,24 @@ def _guardrail(pairing: Pairing, name: str, share: float) -> Gate:
         metric = metric_name(other, pairing.metric)
     found = pairing.metrics.get(metric)
     if found is None:
-        return Gate(name, False, f"guardrail {metric}: nobody logged it; train the runs again")
-    return _no_loss(name, metric, found, share * abs(found.champion))
+        reason = f"guardrail {metric}: nobody logged it; train the runs again"
+        return Gate("guardrails", name, False, reason)
+    return _no_loss("guardrails", name, metric, found, share * abs(found.champion))
 
 
 def _segment(pairing: Pairing, segment: SegmentDifference, policy: Policy) -> Gate:
     name = f"{segment.by}: {segment.label}"
     found = segment.difference
     if found.customers < policy.smallest_segment:
-        return Gate(
-            name, True, f"{name} has {found.customers} customers, too few to decide: {show(found)}"
-        )
-    return _no_loss(name, name, found, policy.segment_margin * pairing.deciding.champion)
+        reason = f"{name} has {found.customers} customers, too few to decide: {show(found)}"
+        return Gate("segments", name, True, reason)
+    most = policy.segment_margin * pairing.deciding.champion
+    return _no_loss("segments", name, name, found, most)
 
 
-def _no_loss(name: str, what: str, found: Difference, most: float) -> Gate:
+def _no_loss(kind: Kind, name: str, what: str, found: Difference, most: float) -> Gate:
     return Gate(
+        kind,
         name,
         found.interval.low > -most,
         f"{what} changes by {show(found)}; the lower end must be above {-most:.4f}",
@@ -229,6 +277,7 @@ def _no_loss(name: str, what: str, found: Difference, most: float) -> Gate:
 
 def _window(name: str, found: Difference) -> Gate:
     return Gate(
+        "windows",
         name,
         found.interval.value > 0,
         f"in the window {name} it changes by {show(found)}; the change must be above 0",

@@ -1,34 +1,41 @@
-"""Release a candidate: copy it into the releases, give it the stage and the alias.
+"""Release a candidate: copy it into the releases, record it in the ledger, show it in MLflow.
 
-python -m registry.promote --version 1 --stage Production --reviewer anna
+What the policy asks of the stage is checked first: the comparison's evidence, judged again, and the
+signed approvals. Of several people who promote at once one wins, and the others are told who.
+Running it again after a crash goes on where it stopped.
+
+  python -m registry.promote --version 1 --stage Production --reviewer anna --reason "wins by 10 %"
 """
 
 import getpass
-import warnings
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Literal
 
-from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from pydantic import Field
 
-from recsys import cli, tracking
-from recsys.config import Config
-from recsys.progress import say, stage
+from recsys import cli
+from recsys.errors import RegistryError
+from recsys.models import files
+from recsys.progress import say
+from registry import admission
+from registry.case import Case, case_of, evidence_digest
+from registry.deciding import decided, decision_run, log_evidence, shown
+from registry.ledger import PROMOTE, Generation, Ledger, Record
 from registry.releases import (
-    CANDIDATE,
     Release,
     candidates_of,
-    find_holder,
     find_version,
-    set_stage,
+    intact,
+    released,
     to_release,
     verified_model,
 )
+from registry.reviews import Count, Subject, count, kept
+from registry.rulebook import Rulebook, RuledConfig
+from registry.trust import find_holder, to_holder, unproven
 
 
-class PromoteConfig(Config):
+class PromoteConfig(RuledConfig):
     """Parameters of `promote`."""
 
     model_name: str = Field("recommender", description="registered model of the releases")
@@ -37,52 +44,97 @@ class PromoteConfig(Config):
         "Production", description="stage to give it"
     )
     reviewer: str | None = Field(None, description="who decided; none: the current user")
+    reason: str | None = Field(None, description="why, for the history")
 
 
 def run_promote(config: PromoteConfig) -> Release:
-    """Release a candidate; promoting the same candidate again changes nothing."""
-    reviewer = config.reviewer or getpass.getuser()
+    """Release a candidate; promoting the holder again changes nothing where it is approved.
+
+    Raises:
+        UsageError: there is no such candidate.
+        ModelError: its files are no plain data, or were changed.
+        RegistryError: the policy does not let it, or somebody else decided meanwhile.
+    """
+    reviewer, rules = config.reviewer or getpass.getuser(), config.rulebook()
     parameters = config.model_dump() | {"reviewer": reviewer}
-    with tracking.step_run("promote", "promote", parameters), stage("promote"):
+    with decision_run(PROMOTE, config.model_name, parameters):
+        ledger = Ledger(config.model_name, config.stage)
+        history = ledger.history()
+        head = history[-1] if history else None
         candidate = find_version(candidates_of(config.model_name), config.version)
-        with verified_model(to_release(candidate)):
-            former = find_holder(config.model_name, config.stage)
-            version = _released(candidate, config.model_name)
-            set_stage(version, config.stage)
-        client = MlflowClient()
-        for key, value in {
-            "recsys.reviewer": reviewer,
-            "recsys.promoted_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }.items():
-            client.set_model_version_tag(version.name, version.version, key, value)
-        release = to_release(version)
-        before = f", before it version {former.version}" if former else ""
-        say(f"  version {release.version} of {release.name} holds {config.stage}{before}")
-        return release
+        with verified_model(to_release(candidate)) as folder:
+            case = case_of(candidate, folder)
+            # A holder that lacks approvals, such as those by a removed key, is approved anew.
+            if head is None or not _holds(head, case) or _lacks(history, config.stage, rules):
+                counted = reviewed(case, config, head, rules)
+                release = released(candidate, config.model_name, folder)
+                record = Record(
+                    action=PROMOTE,
+                    model_name=config.model_name,
+                    stage=config.stage,
+                    version=release.version,
+                    candidate=config.version,
+                    run_id=release.run_id,
+                    model_uri=release.uri,
+                    algorithm=release.algorithm,
+                    recipe=case.recipe,
+                    model_digest=case.model_digest,
+                    files=files.checked(folder).files,
+                    dataset_digest=release.dataset_digest,
+                    evidence=case.digests,
+                    speaks_of=case.speaks_of,
+                    sentence=case.sentence,
+                    policy_digest=rules.policy.digest,
+                    reviewers_digest=rules.people.digest,
+                    approvals_wanted=rules.of(config.stage).approvals,
+                    approvals=tuple(review.to_json() for review in counted.approvals),
+                    predecessor=head.digest if head else None,
+                    restores=None,
+                    authors=tuple(sorted(case.authors)),
+                    reviewer=reviewer,
+                    reason=config.reason or "",
+                )
+                log_evidence(record, case.files, head)
+                head = decided(ledger, record, head)
+            else:
+                say(f"  version {head.record.version} holds {config.stage} already")
+        shown(head)
+        return to_holder(head)
 
 
-def _released(candidate: ModelVersion, model_name: str) -> ModelVersion:
-    """Return the release of a candidate, copied once."""
-    client = MlflowClient()
-    for known in client.search_model_versions(f"name='{model_name}'"):
-        if known.tags.get(CANDIDATE) == str(candidate.version):
-            return known
-    try:
-        client.create_registered_model(
-            model_name, description="Released recommenders, written by `promote` alone."
+def _holds(head: Generation, case: Case) -> bool:
+    """Tell whether a candidate's release holds the stage, and its files are as they were."""
+    if head.record.model_digest != case.model_digest:
+        return False
+    release, _ = intact(head.record.model_name, case.model_digest)
+    return release is not None and release.version == head.record.version
+
+
+def _lacks(history: Sequence[Generation], stage: str, rules: Rulebook) -> bool:
+    """Tell whether the newest generation lacks approvals that are wanted by now."""
+    return bool(unproven(history, rules.of(stage), rules.people))
+
+
+def reviewed(case: Case, config: PromoteConfig, head: Generation | None, rules: Rulebook) -> Count:
+    """Return the approvals that count; raises RegistryError where the policy asks for more."""
+    subject = subject_for(case, config.model_name, config.stage, head)
+    reviews = kept(config.model_name, config.stage)
+    counted = count(reviews, subject, case.authors, rules.of(config.stage), rules.people)
+    champion = find_holder(config.model_name, case.compared_stage)
+    refused = admission.refusals(case, config.stage, champion, rules.policy, counted)
+    if refused:
+        raise RegistryError(
+            f"Version {config.version} of {candidates_of(config.model_name)} may not hold "
+            f"{config.stage}: {'; '.join(refused)}."
         )
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        version = client.copy_model_version(
-            f"models:/{candidate.name}/{candidate.version}", model_name
-        )
-    for key, value in {**candidate.tags, CANDIDATE: str(candidate.version)}.items():
-        client.set_model_version_tag(model_name, version.version, key, value)
-    client.update_model_version(model_name, version.version, description=candidate.description)
-    return client.get_model_version(model_name, version.version)
+    return counted
+
+
+def subject_for(case: Case, model_name: str, stage: str, head: Generation | None) -> Subject:
+    """Return what an approval of a candidate has to name."""
+    digest = evidence_digest(case.digests)
+    before = head.digest if head else None
+    return Subject(PROMOTE, model_name, stage, case.model_digest, digest, before)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ And the small retailer, prepared once with one test window and once with three.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 from hypothesis import settings
+from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
 from recsys.data.dataset import Dataset
@@ -27,12 +29,19 @@ from tests.recsys.builders import (
     retailer,
     write_interactions,
 )
+from tests.stores import keep_below
 
 # Loops are compiled at their first call, which takes longer than an example may.
 settings.register_profile("compiled", deadline=None)
 settings.load_profile("compiled")
 
 REAL_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "online-retail"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _releases(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Copies of verified releases stay in the tests' own folder."""
+    os.environ["RECSYS_RELEASES"] = str(tmp_path_factory.mktemp("releases"))
 
 
 @pytest.fixture(scope="session")
@@ -82,18 +91,31 @@ def online_retail() -> Path:
     return REAL_DATA
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without runs; making them takes seconds, copying them none."""
+    file = tmp_path_factory.mktemp("store") / "mlflow.db"
+    previous = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{file}")
+    MlflowClient().search_experiments()
+    mlflow.set_tracking_uri(previous)
+    return file
+
+
 @pytest.fixture
-def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def mlflow_store(
+    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """An empty MLflow store; no run or experiment leaks in or out."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
+    for name in [n for n in os.environ if n.startswith("MLFLOW_") or n == "RECSYS_LEDGER"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     previous = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
-    mlflow.create_experiment("recsys", artifact_location=(tmp_path / "artifacts").as_uri())
-    mlflow.set_experiment("recsys")
+    keep_below(tmp_path)
     yield uri
     while mlflow.active_run():
         mlflow.end_run()

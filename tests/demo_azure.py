@@ -100,6 +100,7 @@ def _servers(disk: Path) -> Iterator[BatchService]:
         artifacts = f"wasbs://{CONTAINER}@{azurite.ACCOUNT}.blob.core.windows.net/mlflow"
         with mlflow_server.running(disk / "mlflow.db", artifacts) as uri:
             os.environ["MLFLOW_TRACKING_URI"] = uri
+            os.environ["RECSYS_LEDGER"] = f"{PLACE}/ledger"
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment("recsys")
             given = image()

@@ -1,5 +1,6 @@
-"""A proxy before a storage service that spoils some requests, as networks and services do."""
+"""A proxy before a service that spoils some requests, as networks and services do."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +19,14 @@ class Fault:
     """What happens to some requests.
 
     Attributes:
-        word: what the path of a spoiled request holds.
-        kind: a status to answer with, `silent` (passed on to nobody, answered by nobody) or `lost`
-            (passed on, but the answer is lost).
+        word: regular expression of what the path of a spoiled request holds.
+        kind: a status to answer with, `silent` (passed on to nobody, answered by nobody), `lost`
+            (passed on, but the answer is lost) or `late` (passed on, and then answered with 503).
         times: how many requests are spoiled.
-        method: of the requests.
+        method: of the requests; empty for any.
+        spared: how many such requests go through before the first one that is spoiled.
+        every: one such request in so many is spoiled.
+        met: how many such requests came.
         seen: how many were spoiled.
     """
 
@@ -30,6 +34,9 @@ class Fault:
     kind: int | str
     times: int
     method: str = "PUT"
+    spared: int = 0
+    every: int = 1
+    met: int = 0
     seen: int = 0
 
 
@@ -41,20 +48,27 @@ class Proxy:
         port: where it listens.
         target: port that it passes requests on to.
         fault: None for none.
+        asked: method and path of all requests.
     """
 
     port: int
     target: int
     fault: Fault | None = None
+    asked: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def spoil(self, method: str, path: str) -> int | str | None:
         """Decide what happens to a request, and count it."""
         with self.lock:
+            self.asked.append((method, path))
             fault = self.fault
-            if fault is None or method != fault.method or fault.seen >= fault.times:
+            if fault is None or fault.seen >= fault.times:
                 return None
-            if fault.word not in unquote(path):
+            if fault.method not in ("", method) or not re.search(fault.word, unquote(path)):
+                return None
+            fault.met += 1
+            turn = fault.met - 1 - fault.spared
+            if turn < 0 or turn % fault.every:
                 return None
             fault.seen += 1
             return fault.kind
@@ -79,20 +93,28 @@ def before(endpoint: str) -> Iterator[Proxy]:
                 time.sleep(SILENCE)
                 self.close_connection = True
             elif isinstance(kind, int):
-                self.send_response(kind, REASONS[kind])
-                self.send_header("Content-Length", "0")
-                self.end_headers()
+                self._refuse(kind)
             else:
-                self._pass_on(body, answer=kind != "lost")
+                self._pass_on(body, kind)
 
-        def _pass_on(self, body: bytes, answer: bool) -> None:
-            service = HTTPConnection("127.0.0.1", target, timeout=30)
-            service.request(self.command, self.path, body, dict(self.headers))
+        def _refuse(self, status: int) -> None:
+            self.send_response(status, REASONS[status])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def _pass_on(self, body: bytes, kind: str | None) -> None:
+            service = HTTPConnection("127.0.0.1", target, timeout=120)
+            # Services that know their own name answer to no other.
+            headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+            service.request(self.command, self.path, body, headers)
             found = service.getresponse()
             data = found.read()
             service.close()
-            if not answer:
+            if kind == "lost":
                 self.close_connection = True
+                return
+            if kind == "late":
+                self._refuse(503)
                 return
             self.send_response_only(found.status, found.reason)
             for name, value in found.getheaders():
@@ -103,7 +125,7 @@ def before(endpoint: str) -> Iterator[Proxy]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = _handle  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_DELETE = do_POST = do_PATCH = _handle  # noqa: N815
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

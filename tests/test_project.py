@@ -16,6 +16,8 @@ from recsys.config import Config
 from recsys.data.simulate import SimulateConfig
 from registry.compare import CompareConfig
 from registry.promote import PromoteConfig
+from registry.refit import RefitConfig
+from registry.rollback import RollbackConfig
 
 PROJECT = yaml.safe_load((Path(__file__).parent.parent / "MLproject").read_text("utf-8"))
 CONFIGS: dict[str, type[Config]] = {
@@ -28,7 +30,9 @@ CONFIGS: dict[str, type[Config]] = {
     "als": train_config("als"),
     "search": SearchConfig,
     "compare": CompareConfig,
+    "refit": RefitConfig,
     "promote": PromoteConfig,
+    "rollback": RollbackConfig,
     "batch_score": BatchScoreConfig,
 }
 ENTRY_POINTS = PROJECT["entry_points"]

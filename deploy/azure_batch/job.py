@@ -4,6 +4,7 @@ The backend and a schedule give only the driver. The driver adds its workers its
 was given itself, so that a job of a schedule needs nobody outside to start it.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from azure.batch.models import (
 )
 
 from deploy.azure_batch.config import INSTALL, BackendConfig
+from registry.ledger import VARIABLE as LEDGER
 
 DRIVER = "driver"
 PROJECT_ARCHIVE = "project.tar.gz"
@@ -139,6 +141,7 @@ def environment(config: BackendConfig, work: Work) -> dict[str, str]:
         "SPARK_DRIVER_MEMORY": config.driver_memory,
         "RECSYS_COMMAND": work.command,
         "RECSYS_CODE_VERSION": work.code_version,
+        LEDGER: os.environ.get(LEDGER),
         "RECSYS_STORAGE": config.storage,
         "RECSYS_SCHEDULE": work.schedule,
         "RECSYS_VENV": None if pool.environment == INSTALL else pool.environment,

@@ -7,6 +7,7 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from recsys.errors import ClusterError
+from recsys.once import experiment_named, run_of
 from recsys.tracking import EXPERIMENT
 
 JOB_TAG = "recsys.job_id"
@@ -19,14 +20,12 @@ def open_run(schedule: str, job_id: str) -> str:
     Raises:
         ClusterError: MLflow's server does not answer.
     """
-    client = MlflowClient()
     try:
-        experiment = _experiment(client)
-        found = client.search_runs([experiment], f"tags.`{JOB_TAG}` = '{job_id}'", max_results=1)
-        if found:
-            return str(found[0].info.run_id)
+        experiment = os.environ.get("MLFLOW_EXPERIMENT_ID") or experiment_named(
+            os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+        )
         tags = {JOB_TAG: job_id, SCHEDULE_TAG: schedule}
-        return str(client.create_run(experiment, tags=tags).info.run_id)
+        return str(run_of(experiment, job_id, schedule, tags).info.run_id)
     except MlflowException as error:
         raise ClusterError(
             f"MLflow's server does not take the run ({str(error).splitlines()[0]}): check "
@@ -42,20 +41,3 @@ def close_run(run_id: str, exit_code: int) -> None:
             client.set_terminated(run_id, "FAILED" if exit_code else "FINISHED")
     except MlflowException as error:
         print(f"  the run cannot be closed ({type(error).__name__})", flush=True)
-
-
-def _experiment(client: MlflowClient) -> str:
-    """Return the experiment of scheduled runs, made where it is missing."""
-    given = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if given:
-        return given
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)

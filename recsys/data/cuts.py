@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from recsys import columns as c
 from recsys.config import Config
-from recsys.data.dataset import TRAIN, VALIDATION, window_names
+from recsys.data.dataset import TEST, TRAIN, VALIDATION, window_names
 from recsys.errors import DataError
 
 
@@ -44,11 +44,7 @@ class Cuts:
 
 def find_cuts(interactions: DataFrame, split: Split) -> Cuts:
     """Place the windows at the end of the data; raises DataError where no day is left to train."""
-    day = F.unix_date(F.to_date(c.TIMESTAMP))
-    bounds = interactions.agg(F.min(day).alias("first"), F.max(day).alias("last")).first()
-    if bounds is None or bounds["last"] is None:
-        raise DataError("There are no interactions: run ingest on data that has some.")
-    start, end = int(bounds["first"]), int(bounds["last"]) + 1
+    start, end = _span(interactions)
     _, _, *tests = window_names(split.windows)
     first_test = end - split.test_days * split.windows
     validation = first_test - split.validation_days
@@ -56,6 +52,21 @@ def find_cuts(interactions: DataFrame, split: Split) -> Cuts:
         raise _too_short(end - start, split)
     starts = {name: first_test + n * split.test_days for n, name in enumerate(tests)}
     return Cuts({TRAIN: start, VALIDATION: validation} | starts, end)
+
+
+def cut_behind_all(interactions: DataFrame) -> Cuts:
+    """Place the last cut behind the last day, so that a fit before it sees all that there is."""
+    start, end = _span(interactions)
+    return Cuts({TRAIN: start, TEST: end}, end)
+
+
+def _span(interactions: DataFrame) -> tuple[int, int]:
+    """Return the first day and the one after the last; raises DataError where there is none."""
+    day = F.unix_date(F.to_date(c.TIMESTAMP))
+    bounds = interactions.agg(F.min(day).alias("first"), F.max(day).alias("last")).first()
+    if bounds is None or bounds["last"] is None:
+        raise DataError("There are no interactions: run ingest on data that has some.")
+    return int(bounds["first"]), int(bounds["last"]) + 1
 
 
 def _too_short(days: int, split: Split) -> DataError:

@@ -1,4 +1,4 @@
-"""The newest interactions as a model sees them: its items, and every customer there is."""
+"""The newest interactions: as a fitted model sees them, and all of them, for a new fit."""
 
 import io
 from dataclasses import dataclass
@@ -8,9 +8,13 @@ from pyspark.sql import DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from recsys import columns as c
-from recsys.data.dataset import History
+from recsys.data.cuts import cut_behind_all, with_windows
+from recsys.data.dataset import FORMAT, TRAIN, History
+from recsys.data.digest import dataset_digest
+from recsys.data.facts import known_facts
 from recsys.data.guests import GUEST, with_rows, write_guests
 from recsys.data.packing import LINES_AT_A_TIME, Target, pack_tables
+from recsys.data.prepare import index_ids
 from recsys.data.tables import RetailTables
 from recsys.errors import ModelError
 from recsys.kernels.blocks import block_size
@@ -34,6 +38,20 @@ class NewestHistory:
     fit_rows: Place
     known_share: float
     new_customers: int
+
+
+@dataclass(frozen=True)
+class CompleteHistory:
+    """All interactions, for a fit that nothing is kept back from.
+
+    Attributes:
+        history: packed; rows are all customers, columns all items.
+        digest: SHA-256 over interactions, items and customers; never that of a dataset, whose
+            windows can judge.
+    """
+
+    history: History
+    digest: str
 
 
 def pack_newest(
@@ -79,9 +97,47 @@ def pack_newest(
             "it was trained on other data. Give the interactions of the same retailer, or train "
             "on these."
         )
-    history = _pack(spark, seen, len(fit_rows), guests.count(), items, folder)
+    count = len(read_parquet(items, columns=[c.ITEM]))
+    history = _pack(spark, seen, len(fit_rows), guests.count(), count, folder)
     new = int((fit_rows >= known_customers).sum())
     return NewestHistory(history, folder / "fit_rows.npy", known_share, new)
+
+
+def pack_complete(spark: SparkSession, retail: RetailTables, folder: Place) -> CompleteHistory:
+    """Index and pack all interactions with ids of their own.
+
+    Args:
+        spark: the session.
+        retail: what `ingest` wrote.
+        folder: an empty folder to write to.
+
+    Raises:
+        DataError: there are no interactions, an id is listed more than once, or a block is too
+            large to pack.
+    """
+    cuts = cut_behind_all(retail.interactions)
+    windowed = with_windows(retail.interactions, cuts)
+    ids: dict[str, DataFrame] = {}
+    known: dict[str, int] = {}
+    for name, table, key, index in (
+        ("items", retail.items, c.ITEM_ID, c.ITEM),
+        ("customers", retail.customers, c.CUSTOMER_ID, c.CUSTOMER),
+    ):
+        path = spark_path(folder / "tables" / name)
+        indexed = index_ids(windowed, key, index, cuts).join(table, key, "left")
+        indexed.orderBy(index).coalesce(1).write.parquet(path)
+        ids[name] = spark.read.parquet(path)
+        known |= known_facts(ids[name], name, index, cuts)
+    customers, items = known[f"{TRAIN}_customers"], known[f"{TRAIN}_items"]
+    guests = write_guests(windowed, customers, folder / "guests")
+    rows = with_rows(windowed, ids["customers"], guests).join(
+        ids["items"].select(c.ITEM_ID, c.ITEM), c.ITEM_ID
+    )
+    seen = _write_rows(rows, folder / "interactions")
+    history = _pack(spark, seen, customers, guests.count(), items, folder)
+    tables = ("interactions", *(f"tables/{name}" for name in ids))
+    digested = {"format": FORMAT, "kept_back": "nothing"}
+    return CompleteHistory(history, dataset_digest(spark, folder, tables, digested))
 
 
 def _index_customers(
@@ -126,16 +182,15 @@ def _pack(
     seen: dict[str, int],
     customers: int,
     guests: int,
-    items: Place,
+    items: int,
     folder: Place,
 ) -> History:
     """Pack the written rows, by customer and by item."""
     sources = (folder / "interactions",)
-    count = len(read_parquet(items, columns=[c.ITEM]))
     size = block_size(customers, seen["known_customers"], guests)
     targets = (
         Target("customers", sources, customers + guests, size),
-        Target("items", sources, count, block_size(count, seen["known"]), by_item=True),
+        Target("items", sources, items, block_size(items, seen["known"]), by_item=True),
     )
     blocks = pack_tables(spark, targets, folder / "blocks")
     return History(
@@ -143,7 +198,7 @@ def _pack(
         item_blocks=blocks["items"],
         customers=customers,
         all_customers=customers,
-        items=count,
+        items=items,
         before=seen["last"] + 1,
         tables=str(folder / "tables"),
     )

@@ -7,32 +7,38 @@ customers.parquet         customer (its row in the arrays), customer_id
 manifest.json             files, bytes, SHA-256; its own digest is the model's digest
 """
 
-import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
 from recsys import __version__
 from recsys import columns as c
+from recsys.config import Config
 from recsys.data.dataset import History
-from recsys.errors import ModelError
-from recsys.models import ALGORITHMS, arrays
+from recsys.errors import ModelError, UsageError
+from recsys.models import ALGORITHMS, arrays, contents, manifest
 from recsys.models.base import Hyperparameters
-from recsys.storage import Place, make_folder, place_of, read_parquet, sha256_file
+from recsys.models.contents import Shapes
+from recsys.models.manifest import Manifest
+from recsys.storage import Place, make_folder, place_of, read_parquet
 
-FORMAT = 1
-HEADER, MANIFEST = "model.json", "manifest.json"
-ITEMS, CUSTOMERS = "items.parquet", "customers.parquet"
-ROWS_A_GROUP = 65_536
+FORMAT = manifest.FORMAT
+HEADER, MANIFEST = manifest.HEADER, manifest.MANIFEST
+ITEMS, CUSTOMERS = contents.ITEMS, contents.CUSTOMERS
 VERSIONS_OF = ("numba", "numpy", "pyarrow", "pyspark", "scipy")
+# Rows are counted by 32-bit numbers in all that a model is made of.
+LARGEST = 2**31
+Count = Annotated[int, Field(ge=0, lt=LARGEST)]
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def save(fitted: Place, header: Header, history: History, trend: NDArray[Any], f
         _write_array(array, folder / f"{name}.parquet")
         shapes[name] = list(array.shape)
     items = _ids(history, "items", [c.ITEM, c.ITEM_ID], history.items)
-    _write_table(items.append_column("trend", pa.array(trend)), folder / ITEMS)
+    _write_table(items.append_column(contents.TREND, pa.array(trend)), folder / ITEMS)
     customers = _ids(history, "customers", [c.CUSTOMER, c.CUSTOMER_ID], history.customers)
     _write_table(customers, folder / CUSTOMERS)
     description = {
@@ -91,45 +97,50 @@ def save(fitted: Place, header: Header, history: History, trend: NDArray[Any], f
         | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
     }
     (folder / HEADER).write_text(json.dumps(description, indent=2, sort_keys=True), "utf-8")
-    files = {
-        file.name: {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
-        for file in sorted(folder.iterdir())
-    }
-    manifest = json.dumps({"format": FORMAT, "files": files}, indent=2, sort_keys=True).encode()
-    (folder / MANIFEST).write_bytes(manifest)
-    return hashlib.sha256(manifest).hexdigest()
+    listed = manifest.write({f.name: manifest.facts_of(f) for f in sorted(folder.iterdir())})
+    (folder / MANIFEST).write_bytes(listed)
+    return manifest.parse(listed, folder / MANIFEST).digest
 
 
 def digest_of(folder: Path) -> str:
     """Return a saved model's digest; raises ModelError where the folder is no saved model."""
-    return hashlib.sha256(_manifest_bytes(folder)).hexdigest()
+    return _manifest(folder).digest
 
 
 def check(folder: Path) -> str:
+    """Return a saved model's digest after a check of every file; see `checked`."""
+    return checked(folder).digest
+
+
+def checked(folder: Path) -> Manifest:
     """Check every file of a saved model against its manifest, before any is opened.
 
     Returns:
-        The model's digest.
+        The model's digest and its files.
 
     Raises:
-        ModelError: the folder is no saved model, or a file is missing, altered or not listed.
+        ModelError: the folder is no saved model, or a file is missing, altered, not listed, or no
+            plain file.
     """
-    manifest = _manifest_bytes(folder)
-    try:
-        listed = json.loads(manifest)["files"]
-        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in listed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(f"{folder / MANIFEST} is damaged: train the model again.") from None
-    present = {file.name for file in folder.iterdir()} - {MANIFEST}
-    for name in sorted(present | set(expected)):
-        file = folder / name
-        if name not in expected:
+    listed = _manifest(folder)
+    with os.scandir(folder) as entries:
+        present = {entry.name: entry.stat(follow_symlinks=False) for entry in entries}
+    for name in sorted((present.keys() | listed.files.keys()) - {MANIFEST}):
+        file = folder / manifest.shown(name)
+        if name not in listed.files:
             raise ModelError(f"{file} is not in the model's manifest: the model is not used.")
-        if file.is_symlink() or not file.is_file():
-            raise ModelError(f"{file} is in the model's manifest, but is not there as a file.")
-        if (file.stat().st_size, sha256_file(file)) != expected[name]:
-            raise ModelError(f"{file} was changed after the model was saved: it is not used.")
-    return hashlib.sha256(manifest).hexdigest()
+        if name not in present:
+            raise ModelError(f"{file} is in the model's manifest, but is not there.")
+        if other := manifest.other_than_file(present[name].st_mode):
+            raise ModelError(
+                f"{file} is in the model's manifest, but is not a file: it is {other}."
+            )
+        if present[name].st_size != listed.files[name].bytes:
+            raise _changed(file)
+    for name, facts in listed.files.items():
+        if manifest.facts_of(folder / name) != facts:
+            raise _changed(folder / name)
+    return listed
 
 
 def load(folder: Path, fitted: Place) -> Header:
@@ -140,46 +151,88 @@ def load(folder: Path, fitted: Place) -> Header:
         fitted: folder to unpack into; made here.
 
     Raises:
-        ModelError: see `check`, or the model was saved by an incompatible version.
+        ModelError: see `checked` and `examine`.
     """
-    check(folder)
-    header, shapes = read_header(folder)
-    checked = {file.stem for file in folder.glob("*.parquet")}
-    if strangers := sorted(set(shapes) - checked):
-        raise ModelError(f"{folder / HEADER} names arrays that are not there: {strangers[0]}.")
+    header, claimed = examine(folder, checked(folder))
     make_folder(fitted)
-    for name, shape in shapes.items():
-        _unpack_array(folder / f"{name}.parquet", tuple(shape), fitted, name)
+    contents.unpack(folder, claimed, fitted)
     return header
 
 
-def read_header(folder: Path) -> tuple[Header, dict[str, list[int]]]:
-    """Read what a saved model says of itself, and the shapes of its arrays."""
-    try:
-        values = json.loads((folder / HEADER).read_text("utf-8"))
-        if values["format"] != FORMAT or values["algorithm"] not in ALGORITHMS:
-            raise ModelError(
-                f"{folder} was saved by another version "
-                f"({values['algorithm']}, format {values['format']}): train the model again."
-            )
-        parameters_class = ALGORITHMS[values["algorithm"]].parameters_class
-        return Header(
-            values["algorithm"],
-            parameters_class.checked(values["parameters"], str(folder / HEADER)),
-            values["dataset_digest"],
-            values["before"],
-            values["customers"],
-            values["items"],
-        ), values["arrays"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ModelError(f"{folder} is not a saved model (no readable {HEADER}).") from None
+def examine(folder: Path, listed: Manifest) -> tuple[Header, Shapes]:
+    """Read what a saved model claims, and check that its files are so, without unpacking them.
+
+    Args:
+        folder: the saved model.
+        listed: its manifest, which its files were found to fit.
+
+    Raises:
+        ModelError: the model was saved by an incompatible version, or a file is not as claimed.
+    """
+    header, claimed = read_header(folder)
+    contents.check(folder, claimed, listed.files)
+    return header, claimed
 
 
-def _manifest_bytes(folder: Path) -> bytes:
+class _Told(Config):
+    """What a saved model's header holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: int
+    algorithm: str
+    parameters: dict[str, Any]
+    dataset_digest: str
+    before: int = Field(gt=-LARGEST, lt=LARGEST)
+    customers: Count
+    items: Count
+    arrays: dict[str, Annotated[list[Count], Field(min_length=2, max_length=2)]]
+    versions: dict[str, str]
+
+
+def read_header(folder: Path) -> tuple[Header, Shapes]:
+    """Read what a saved model says of itself and of its files; raises ModelError."""
+    where = folder / HEADER
     try:
-        return (folder / MANIFEST).read_bytes()
-    except OSError:
+        values = manifest.parse_json(manifest.read_plain(where), where)
+    except FileNotFoundError:
+        raise ModelError(f"{folder} is not a saved model (no {HEADER}).") from None
+    version = (values.get("algorithm"), values.get("format"))
+    if str(version[0]) not in ALGORITHMS or version[1] != FORMAT:
+        raise ModelError(
+            f"{folder} was saved by another version ({manifest.shown(str(version[0]))}, "
+            f"format {manifest.shown(str(version[1]))}): train the model again."
+        )
+    try:
+        told = _Told.checked(values, str(where))
+        parameters_class = ALGORITHMS[told.algorithm].parameters_class
+        parameters = parameters_class.checked(told.parameters, str(where))
+    except UsageError as error:
+        raise ModelError(manifest.shown(str(error), 300)) from None
+    except RecursionError:
+        raise manifest.damaged(where, "it is nested too deeply") from None
+    learned = contents.LEARNED[told.algorithm]
+    if strangers := sorted(told.arrays.keys() ^ learned.keys()):
+        raise ModelError(
+            f"{where} should name the arrays {sorted(learned)} of {told.algorithm}, and differs in "
+            f"{manifest.shown(strangers[0])!r}: the model is not used."
+        )
+    header = Header(
+        told.algorithm, parameters, told.dataset_digest, told.before, told.customers, told.items
+    )
+    shapes = {name: (rows, width) for name, (rows, width) in told.arrays.items()}
+    return header, Shapes(told.algorithm, told.customers, told.items, shapes)
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return manifest.parse(manifest.read_plain(folder / MANIFEST), folder / MANIFEST)
+    except FileNotFoundError:
         raise ModelError(f"{folder} is not a saved model (no {MANIFEST}).") from None
+
+
+def _changed(file: Path) -> ModelError:
+    return ModelError(f"{file} was changed after the model was saved: it is not used.")
 
 
 def _ids(history: History, table: str, columns: list[str], count: int) -> pa.Table:
@@ -188,7 +241,7 @@ def _ids(history: History, table: str, columns: list[str], count: int) -> pa.Tab
 
 
 def _write_table(table: pa.Table, file: Path) -> None:
-    pq.write_table(table, file, compression="zstd", row_group_size=ROWS_A_GROUP)
+    pq.write_table(table, file, compression="zstd", row_group_size=contents.ROWS_A_GROUP)
 
 
 def _write_array(array: NDArray[Any], file: Path) -> None:
@@ -196,19 +249,9 @@ def _write_array(array: NDArray[Any], file: Path) -> None:
     inner = pa.from_numpy_dtype(array.dtype)
     schema = pa.schema([("values", pa.list_(inner, array.shape[1]))])
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for start in range(0, max(1, len(array)), ROWS_A_GROUP):
-            flat = pa.array(np.ascontiguousarray(array[start : start + ROWS_A_GROUP]).ravel())
+        for start in range(0, max(1, len(array)), contents.ROWS_A_GROUP):
+            flat = pa.array(
+                np.ascontiguousarray(array[start : start + contents.ROWS_A_GROUP]).ravel()
+            )
             lists = pa.FixedSizeListArray.from_arrays(flat, array.shape[1])
             writer.write_table(pa.table({"values": lists}, schema=schema))
-
-
-def _unpack_array(file: Path, shape: tuple[int, ...], fitted: Place, name: str) -> None:
-    """Write a saved array as a file that can be mapped, a group of rows at a time."""
-    source = pq.ParquetFile(file)
-    inner = source.schema_arrow.field("values").type.value_type
-    arrays.create(fitted, name, shape, inner.to_pandas_dtype())
-    start = 0
-    for batch in source.iter_batches(ROWS_A_GROUP):
-        rows = batch.column(0).flatten().to_numpy().reshape(len(batch), shape[1])
-        arrays.write_rows(fitted, name, start, rows)
-        start += len(batch)

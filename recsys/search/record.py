@@ -19,6 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from recsys import tracking, view
 from recsys.errors import UsageError
+from recsys.once import run_of
 from recsys.search import plots
 from recsys.search.goal import Done, Goal
 from recsys.search.space import Point, Space
@@ -111,9 +112,8 @@ class Record:
             TRIAL_TAG: str(number),
             POINT_TAG: json.dumps(point),
         }
-        run = self._client.create_run(
-            self.parent.info.experiment_id, tags=tags, run_name=NUMBERED.format(number)
-        )
+        info = self.parent.info
+        run = run_of(info.experiment_id, f"{info.run_id} {number}", NUMBERED.format(number), tags)
         self._children[number] = run.info.run_id
         named = {"algorithm": algorithm, **parameters.model_dump()}
         self._client.log_batch(

@@ -8,7 +8,7 @@ from recsys.data.dataset import TEST, TRAIN, Dataset, window_names
 from recsys.hit_table import CAMPAIGN, QUESTIONS, K, metric_name
 from registry.dossier.glossary import TERMS, Term, term
 from registry.evidence import Entrant
-from registry.policy import Policy
+from registry.policy import KINDS, Policy, StageRules
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -68,8 +68,16 @@ def policy_values(policy: Policy) -> list[tuple[str, object, str]]:
     for name, field in Policy.model_fields.items():
         value = getattr(policy, name)
         parts = value.items() if isinstance(value, Mapping) else [("", value)]
+        parts = [(key, _rules(v) if isinstance(v, StageRules) else v) for key, v in parts]
         found += [(f"{name} {key}".strip(), v, field.description or "") for key, v in parts]
     return found
+
+
+def _rules(rules: StageRules) -> str:
+    """Say in a few words what a stage asks for."""
+    who = f" of {', '.join(rules.approvers)}" if rules.approvers else ""
+    gates = "all conditions" if set(rules.gates) == set(KINDS) else ", ".join(rules.gates)
+    return f"{rules.approvals} approvals{who}; {gates or 'no conditions'}"
 
 
 def own_metrics(entrant: Entrant) -> dict[str, list[OwnMetric]]:

@@ -16,6 +16,7 @@ from recsys.data.simulate import SimulateConfig
 from recsys.storage import store_of
 from tests import azurite
 from tests.deploy.cloud import Cloud, cloud
+from tests.stores import keep_below
 
 
 @pytest.fixture(scope="package")
@@ -31,8 +32,7 @@ def outcome(spark: SparkSession, place: Path) -> Iterator[Outcome]:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
             patch.delenv(name, raising=False)
         mlflow.set_tracking_uri(f"sqlite:///{place / 'mlflow.db'}")
-        mlflow.create_experiment("recsys", artifact_location=(place / "artifacts").as_uri())
-        mlflow.set_experiment("recsys")
+        keep_below(place)
         run_simulate(SimulateConfig(output=str(place / "raw"), customers=300, items=120, days=200))
         config = PipelineConfig(
             data=str(place / "raw" / "*.csv"),

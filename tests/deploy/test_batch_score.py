@@ -6,7 +6,6 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -20,8 +19,12 @@ from recsys.errors import DataError, UsageError
 from recsys.published import published_files, read_manifest, read_published
 from recsys.storage import CommitLog, store_of
 from recsys.tracking import ALGORITHM_TAG
+from registry.candidates import create_candidate
 from registry.evidence import entrants
-from registry.releases import DATASET_DIGEST, MODEL_DIGEST, set_stage
+from registry.policy import POLICY_FILE
+from registry.promote import PromoteConfig, run_promote
+from registry.releases import DATASET_DIGEST, MODEL_DIGEST, candidates_of, releases_of
+from tests.stores import keep_below
 
 
 def score(place: Path, spark: SparkSession, output: str, **changes: object) -> Scored:
@@ -174,20 +177,23 @@ def personal(request: pytest.FixtureRequest, outcome: Outcome, place: Path) -> s
     """Release a personal model under its own name."""
     dataset = load_dataset(place / "out" / "dataset")
     (entrant,) = (e for e in entrants(dataset.digest) if e.algorithm == request.param)
-    client, name = MlflowClient(), f"personal-{request.param}"
-    client.create_registered_model(name)
-    model_id = entrant.model_uri.removeprefix("models:/")
-    version = client.create_model_version(
-        name,
-        mlflow.get_logged_model(model_id).artifact_location,
-        run_id=entrant.run_id,
-        tags={
+    name = f"personal-{request.param}"
+    candidate = create_candidate(
+        candidates_of(name),
+        entrant.run_id,
+        entrant.model_uri.removeprefix("models:/"),
+        "It was compared with nobody.",
+        {
             MODEL_DIGEST: entrant.model_digest,
             DATASET_DIGEST: dataset.digest,
             ALGORITHM_TAG: entrant.algorithm,
         },
     )
-    set_stage(version, "Production")
+    keep_below(place, releases_of(name))
+    mlflow.set_experiment("recsys")
+    policy = place / "lenient.yaml"
+    policy.write_text(POLICY_FILE.read_text("utf-8").replace("offline_days: 0", "gates: []"))
+    run_promote(PromoteConfig(model_name=name, version=candidate, policy=str(policy)))
     return name
 
 

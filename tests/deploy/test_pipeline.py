@@ -21,7 +21,8 @@ from recsys.schemas import AUDIENCE, RECOMMENDATIONS
 from recsys.storage import CommitLog, store_of
 from registry.compare import CompareConfig, run_compare
 from registry.promote import PromoteConfig, run_promote
-from registry.releases import find_holder, holder_of, verified_model
+from registry.releases import verified_model
+from registry.trust import find_holder, holder_of
 
 
 def _score(outcome: Outcome, place: Path, spark: SparkSession, **changes: object) -> object:

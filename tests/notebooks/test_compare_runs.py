@@ -23,10 +23,11 @@ from recsys.data.dataset import Dataset
 from recsys.data.prepare import Split, prepare
 from recsys.data.tables import read_tables
 from recsys.models import ALGORITHMS
-from registry.compare import CompareConfig, find_champion, read_policy
+from registry.compare import CompareConfig, find_champion
 from registry.evidence import Entrant, HitTables, entrants
 from registry.pairing import pair_all
 from registry.policy import Decision, decide, show
+from registry.rulebook import read_policy
 from tests.recsys.builders import WINDOW_DAYS, retailer, write_interactions
 
 NOTEBOOK = Path(__file__).parent.parent.parent / "notebooks" / "compare_runs.ipynb"

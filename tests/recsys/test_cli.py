@@ -15,6 +15,7 @@ class Brew(Config):
 
     cups: int = Field(ge=1, description="how many, 100 % full")
     tea: str | None = Field("green", description="which")
+    water_heat: int = Field(80, description="degrees")
 
 
 def run(
@@ -43,6 +44,22 @@ def test_the_step_gets_its_configuration() -> None:
     given: list[Brew] = []
     cli.run(given.append, Brew, None, "brew", ["--cups", "3", "--tea", "mint"])
     assert given == [Brew(cups=3, tea="mint")]
+
+
+@pytest.mark.parametrize("option", ["--water_heat", "--water-heat"])
+@pytest.mark.parametrize("joined", [True, False])
+def test_hyphens_in_an_option_are_the_same_as_underscores(option: str, joined: bool) -> None:
+    given: list[Brew] = []
+    value = [f"{option}=95"] if joined else [option, "95"]
+    cli.run(given.append, Brew, None, "brew", ["--cups", "1", *value])
+    assert given == [Brew(cups=1, water_heat=95)]
+
+
+def test_hyphens_in_a_value_stay() -> None:
+    given: list[Brew] = []
+    cli.run(given.append, Brew, None, "brew", ["--cups=1", "--tea=--earl-grey"])
+    cli.run(given.append, Brew, None, "brew", ["--cups", "1", "--tea", "earl-grey"])
+    assert [brew.tea for brew in given] == ["--earl-grey", "earl-grey"]
 
 
 @pytest.mark.parametrize("value", ["", "none", "None"])
@@ -120,3 +137,14 @@ def test_help_shows_descriptions_and_defaults(capsys: pytest.CaptureFixture[str]
     assert "Brew tea." in text
     assert "how many, 100 % full" in text
     assert "which (default: green)" in text
+
+
+@pytest.mark.parametrize("kind", [DataError, ValueError])
+def test_no_secret_is_told_not_even_in_a_trace(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    monkeypatch.setenv("TEA_PASSWORD", "canary-1")
+    error = kind("canary-1 does not open http://anna:canary-2@tea.example/pot")
+    _, told = run(capsys, failing(error), "--cups", "1", "--traceback")
+    assert "Traceback" in told and "*** does not open http://tea.example/pot" in told
+    assert "canary" not in told

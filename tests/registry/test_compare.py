@@ -3,8 +3,9 @@
 import pytest
 
 from recsys.errors import UsageError
-from registry.compare import CompareConfig, read_policy
+from registry.compare import CompareConfig
 from registry.pairing import split_metric
+from registry.rulebook import read_policy
 
 
 def test_a_metric_without_question_asks_discover() -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from recsys.comparison import Difference, SegmentDifference, differences
 from recsys.metrics.intervals import Interval
-from registry.compare import read_policy
 from registry.evidence import Entrant
 from registry.policy import Decision, Pairing, Policy, decide, holm
+from registry.rulebook import read_policy
 
 POLICY = Policy(
     minimal_effect=0.05,

@@ -6,7 +6,7 @@ from recsys.storage.azure.explain import explained
 from recsys.storage.azure.hadoop import hadoop_settings
 from recsys.storage.azure.patience import PATIENCE, Patience
 from recsys.storage.azure.places import AzurePlace, artifact_uri, azure_place, spark_url
-from recsys.storage.azure.redaction import secrets
+from recsys.storage.azure.redaction import redacted, secrets
 
 __all__ = [
     "PATIENCE",
@@ -21,6 +21,7 @@ __all__ = [
     "container_client",
     "explained",
     "hadoop_settings",
+    "redacted",
     "secrets",
     "service_client",
     "spark_url",

@@ -30,6 +30,13 @@ def secrets(environment: Mapping[str, str] = os.environ) -> list[str]:
     return sorted((s for s in found if len(s) >= SHORTEST), key=lambda s: (-len(s), s))
 
 
+def redacted(text: str) -> str:
+    """Return a text without the secrets of this process's variables, nor passwords in URLs."""
+    for secret in secrets():
+        text = text.replace(secret, "***")
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
 def _in_connection_string(text: str) -> Iterator[str]:
     for part in text.split(";"):
         name, _, value = part.partition("=")

@@ -87,6 +87,7 @@ def scene(
         artifacts = f"wasbs://{container}@{ACCOUNT}.blob.core.windows.net/mlflow"
         with mlflow_server.running(folder / "mlflow.db", artifacts) as uri:
             patch.setenv("MLFLOW_TRACKING_URI", uri)
+            patch.setenv("RECSYS_LEDGER", f"{found.storage}/ledger")
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment("recsys")
             digest = _released(place, spark)

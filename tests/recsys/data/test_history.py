@@ -1,4 +1,4 @@
-"""The newest interactions, packed with a model's ids."""
+"""The newest interactions, packed with a model's ids; and all of them, with ids of their own."""
 
 from pathlib import Path
 
@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from recsys.data.history import NewestHistory, pack_newest
+from recsys.data.dataset import Dataset
+from recsys.data.history import CompleteHistory, NewestHistory, pack_complete, pack_newest
 from recsys.data.tables import read_tables
-from recsys.errors import ModelError
-from tests.recsys.builders import Line, write_interactions
+from recsys.errors import DataError, ModelError
+from recsys.kernels.blocks import Blocks
+from tests.recsys.builders import DAYS, FIRST_DAY, Line, write_interactions
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +106,69 @@ def test_guests_alone_can_be_packed(spark: SparkSession, model: Path, tmp_path: 
     # A basket of nothing that the model knows has no row.
     dense = [block.matrix(block.quantities, 2).toarray() for block in history.customer_blocks]
     assert np.concatenate(dense).tolist() == [[1, 0], [0, 1]]
+
+
+LINES = [
+    Line("20", "B", 5, 3.0),
+    Line("20", "B", 5, 2.0),
+    Line("10", "A", 6),
+    Line("10", "B", 9),
+    Line(None, "C", 8, basket="g"),
+]
+
+
+def dense(blocks: Blocks, width: int) -> list[list[float]]:
+    matrices = [block.matrix(block.quantities, width).toarray() for block in blocks]
+    return [[float(value) for value in row] for matrix in matrices for row in matrix]
+
+
+def complete(spark: SparkSession, folder: Path, lines: list[Line]) -> CompleteHistory:
+    folder.mkdir()
+    table = write_interactions(folder / "lines", lines)
+    return pack_complete(spark, read_tables(spark, table), folder)
+
+
+def test_a_complete_history_holds_everything_up_to_the_last_day(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    history = complete(spark, tmp_path / "all", LINES).history
+    assert (history.customers, history.items, history.before) == (2, 3, 10)
+    # Rows 10, 20 and the guest's basket; columns A, B, C.
+    assert dense(history.customer_blocks, 3) == [[1, 1, 0], [0, 5, 0], [0, 0, 1]]
+    assert dense(history.item_blocks, 3) == [[1, 0, 0], [1, 5, 0], [0, 0, 1]]
+    assert pq.read_table(Path(history.tables) / "items")["item_id"].to_pylist() == ["A", "B", "C"]
+
+
+def test_a_complete_history_is_what_a_fold_cut_behind_it_would_be(
+    spark: SparkSession, dataset: Dataset, interactions_path: Path, tmp_path: Path
+) -> None:
+    history = pack_complete(spark, read_tables(spark, interactions_path), tmp_path).history
+    before = dataset.test.history
+    assert history.before == FIRST_DAY + DAYS > before.before
+    assert (history.customers, history.items) == (before.customers + 3, before.items + 1)
+    rows = sum(dataset.facts[f"{window}_rows"] for window in ("train", "validation", "test"))
+    assert rows == read_tables(spark, interactions_path).interactions.count()
+    units = sum(float(block.quantities.sum()) for block in history.customer_blocks)
+    assert units == sum(float(block.quantities.sum()) for block in history.item_blocks)
+
+
+def test_the_digest_of_a_complete_history_tells_contents_apart_and_not_their_order(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    first = complete(spark, tmp_path / "first", LINES).digest
+    assert complete(spark, tmp_path / "again", LINES[::-1]).digest == first
+    assert complete(spark, tmp_path / "other", [*LINES, Line("20", "A", 9)]).digest != first
+
+
+def test_an_id_that_is_listed_twice_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    table = write_interactions(tmp_path / "interactions", LINES)
+    (tmp_path / "items").mkdir()
+    twice = pa.table({"item_id": ["A", "A"], "description": ["x", "y"], "category": ["c", "d"]})
+    pq.write_table(twice, tmp_path / "items" / "part-0.parquet")
+    with pytest.raises(DataError, match="items has an id more than once"):
+        pack_complete(spark, read_tables(spark, table), tmp_path / "all")
+
+
+def test_nothing_at_all_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There are no interactions"):
+        complete(spark, tmp_path / "all", [])

@@ -23,6 +23,7 @@ from recsys.models import ALGORITHMS, arrays, files
 from recsys.models.base import Hyperparameters, Scorer
 from recsys.models.trend import scaled, trend_counts
 from recsys.ranker import Customers, Ranker
+from recsys.storage import sha256_file
 from tests.recsys.builders import (
     ROLLING,
     ROLLING_CUTS,
@@ -408,9 +409,9 @@ def forge(folder: Path, **changes: Any) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["model.json"] = {
         "bytes": (folder / "model.json").stat().st_size,
-        "sha256": files.sha256_file(folder / "model.json"),
+        "sha256": sha256_file(folder / "model.json"),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True))
 
 
 @pytest.mark.parametrize("changes", [{"format": 99}, {"algorithm": "oracle"}])

@@ -1,0 +1,118 @@
+"""What promote and rollback share: keep the evidence, commit the record, show it in MLflow."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from recsys import tracking
+from recsys.errors import RegistryError
+from recsys.progress import say, stage
+from recsys.search.record import DRIVER_TAG, driver, is_alive
+from recsys.storage import CommitConflict
+from registry import projection
+from registry.history import log_history
+from registry.ledger import PROMOTE, ROLLBACK, Generation, Ledger, Record
+from registry.releases import RELEASE, releases_of
+from registry.told import NOBODY, approved_by, row, what
+
+RECORD = "record.json"
+STEPS = (PROMOTE, ROLLBACK, RELEASE)
+# No decision takes so long; who began one on another machine cannot be asked.
+LONGEST = 86_400.0
+
+
+@contextmanager
+def decision_run(step: str, model_name: str, parameters: Mapping[str, object]) -> Iterator[None]:
+    """Open the run of a decision, and close those that a kill has left open.
+
+    Args:
+        step: PROMOTE or ROLLBACK.
+        model_name: the registered model of the releases.
+        parameters: what was asked; logged as run parameters.
+    """
+    with tracking.step_run(step, step, parameters, {DRIVER_TAG: driver()}) as run, stage(step):
+        _close_left([run.info.experiment_id, *_releases(model_name)])
+        yield
+
+
+def log_evidence(record: Record, files: Mapping[str, bytes], head: Generation | None) -> None:
+    """Keep evidence and approvals in the release run, before they are relied on.
+
+    Args:
+        record: that is about to be committed.
+        files: name → content: dossier, decision, a refit's checks.
+        head: the generation that it follows.
+    """
+    client, folder = MlflowClient(), _folder(record, head.number + 1 if head else 1)
+    for name, data in files.items():
+        client.log_text(record.run_id, data.decode(), f"{folder}/{name}")
+    approvals = list(record.approvals) or NOBODY
+    client.log_dict(record.run_id, {"approvals": approvals}, f"{folder}/approvals.json")
+
+
+def decided(ledger: Ledger, record: Record, head: Generation | None) -> Generation:
+    """Commit a record; raises RegistryError where somebody else decided meanwhile."""
+    if head is not None:
+        projection.wait_until_shown(head)
+    try:
+        found = ledger.append(record, head)
+    except CommitConflict:
+        winner = ledger.history()[head.number if head else 0]
+        raise RegistryError(
+            f"{winner.record.reviewer} decided first: {what(winner)}, generation {winner.number}, "
+            f"at {winner.time} ({winner.record.reason or 'no reason given'}). Yours was not "
+            "recorded: look at the history (python -m registry.history --model_name "
+            f"{record.model_name}), and decide again."
+        ) from None
+    say(f"  generation {found.number}: {what(found)}")
+    say(f"  approved by: {approved_by(found)}")
+    return found
+
+
+def shown(head: Generation) -> None:
+    """Let MLflow show what the ledger says, and at last keep the record beside the evidence."""
+    record = head.record
+    projection.show(record.model_name, repair=True)
+    log_history(record.model_name)
+    mlflow.set_tag("recsys.generation", f"{record.stage} {head.number}")
+    text = json.dumps(row(head), indent=1, ensure_ascii=False)
+    MlflowClient().log_text(record.run_id, text, f"{_folder(record, head.number)}/{RECORD}")
+
+
+def was_cut_short(head: Generation) -> bool:
+    """Tell whether whoever decided did not come to the end of `shown`."""
+    folder = _folder(head.record, head.number)
+    listed = MlflowClient().list_artifacts(head.record.run_id, folder)
+    return f"{folder}/{RECORD}" not in [file.path for file in listed]
+
+
+def _close_left(experiments: list[str]) -> None:
+    """Mark as KILLED the runs of decisions whose process is gone."""
+    client = MlflowClient()
+    for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
+        if run.data.tags.get(tracking.STEP_TAG) in STEPS and _is_left(run):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _is_left(run: Run) -> bool:
+    """Tell whether nobody is at work on a run."""
+    name, here = run.data.tags.get(DRIVER_TAG, ""), driver().partition(" ")[0]
+    if name.partition(" ")[0] == here:
+        return not is_alive(name)
+    return bool(run.info.start_time / 1000 < time.time() - LONGEST)
+
+
+def _releases(model_name: str) -> list[str]:
+    """Return the experiment of the releases, if there is one."""
+    found = mlflow.get_experiment_by_name(releases_of(model_name))
+    return [found.experiment_id] if found else []
+
+
+def _folder(record: Record, generation: int) -> str:
+    """Name the folder of a generation's evidence in the release run."""
+    return f"evidence/{record.stage}-{generation:04d}"

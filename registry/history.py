@@ -1,0 +1,120 @@
+"""Print who held a stage: who decided, when, what, why, and on what evidence.
+
+python -m registry.history --model-name recommender
+python -m registry.history --model-name recommender --output out/history     also HTML and Parquet
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pyarrow as pa
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import Field
+
+from recsys import cli
+from recsys.config import Config
+from recsys.progress import say
+from recsys.storage import make_folder, place_of, write_file, write_parquet
+from registry.ledger import STAGES, Ledger
+from registry.told import SHOWN, minute, row
+from registry.trust import stage_named
+
+HTML, TABLE = "history.html", "history.parquet"
+TEMPLATE = Path(__file__).with_name("history.html.j2")
+HEADINGS = ("when (UTC)", "what", "by", "approved by", "why")
+STRINGS = (
+    *("stage", "time", "action", "algorithm", "what", "reviewer", "approved_by", "comments"),
+    *(
+        "reason",
+        "decision",
+        "speaks_of",
+        "authors",
+        "model_digest",
+        "dataset_digest",
+        "policy_digest",
+    ),
+    *("evidence", "run_id", "digest", "predecessor"),
+)
+NUMBERS = ("generation", "version", "candidate", "approvals_wanted")
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in STRINGS] + [(name, pa.int64()) for name in NUMBERS]
+)
+
+
+class HistoryConfig(Config):
+    """Parameters of `history`."""
+
+    model_name: str = Field("recommender", description="registered model of the releases")
+    stage: str | None = Field(None, description="only this stage; none: all")
+    output: str | None = Field(None, description="folder or URL for history.html and .parquet")
+
+
+def rows_of(model_name: str, stage: str | None = None) -> list[dict[str, Any]]:
+    """Return the history, the oldest decision first; raises RegistryError for a broken ledger."""
+    stages = [stage_named(stage)] if stage else list(STAGES)
+    found = [row(g) for s in stages for g in Ledger(model_name, s).history()]
+    return sorted(found, key=lambda told: told["time"])
+
+
+def run_history(config: HistoryConfig) -> list[dict[str, Any]]:
+    """Print the history, and write it where asked."""
+    rows = rows_of(config.model_name, config.stage)
+    say(as_text(rows) if rows else f"Nothing was ever promoted to {config.model_name}.")
+    if config.output:
+        folder = place_of(config.output)
+        make_folder(folder)
+        write_file(folder / HTML, as_html(config.model_name, rows).encode())
+        write_parquet(folder / TABLE, as_table(rows))
+        say(f"\n{folder / HTML}\n{folder / TABLE}")
+    return rows
+
+
+def log_history(model_name: str) -> None:
+    """Log the history as an artifact of the open run."""
+    mlflow.log_text(as_html(model_name, rows_of(model_name)), HTML)
+
+
+def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write the history for a terminal, the newest decision on top."""
+    cells = [HEADINGS, *map(_cells, reversed(rows))]
+    widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
+    lines = ["".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) for line in cells]
+    indent = " " * widths[0]
+    for place, told in enumerate(reversed(rows)):
+        digests = f"model {told['model_digest'][:SHOWN]}, dataset {told['dataset_digest'][:SHOWN]}"
+        lines[place + 1] += (
+            f"\n{indent}{told['decision']}\n{indent}{digests}, evidence in run {told['run_id']}"
+        )
+    return "\n".join(line.rstrip() for line in "\n".join(lines).split("\n"))
+
+
+def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return who, when, what and why of one decision."""
+    approved = told["approved_by"].partition(" (")[0]
+    what = f"{told['what']}, generation {told['generation']}"
+    return minute(told["time"]), what, told["reviewer"], approved, told["reason"] or "–"
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return the history as a table for analysts, a decision a row."""
+    return pa.Table.from_pylist(list(rows), SCHEMA)
+
+
+def as_html(model_name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write the history as one page without network."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["minute"] = minute
+    template = environment.get_template(TEMPLATE.name)
+    return template.render(model_name=model_name, rows=list(reversed(rows)))
+
+
+if __name__ == "__main__":
+    cli.run(run_history, HistoryConfig, __doc__, "python -m registry.history")

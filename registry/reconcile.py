@@ -1,0 +1,35 @@
+"""Make MLflow show what the ledger says, after a crash between the two.
+
+What somebody moved in MLflow by hand is reported, with the commands that adopt or undo it.
+
+  python -m registry.reconcile
+  python -m registry.reconcile --repair true        put back what was moved by hand, too
+
+Exit codes: 0 MLflow shows what the ledger says; 1 something was moved by hand.
+"""
+
+from pydantic import Field
+
+from recsys import cli
+from recsys.config import Config
+from recsys.progress import say
+from registry import projection
+
+
+class ReconcileConfig(Config):
+    """Parameters of `reconcile`."""
+
+    model_name: str = Field("recommender", description="registered model of the releases")
+    repair: bool = Field(False, description="true: undo what was moved in MLflow by hand")
+
+
+def run_reconcile(config: ReconcileConfig) -> list[str]:
+    """Repair what MLflow shows; returns what was changed, in words."""
+    changed = projection.show(config.model_name, config.repair)
+    for sentence in changed or ["MLflow shows what the ledger says"]:
+        say(f"  {sentence}")
+    return changed
+
+
+if __name__ == "__main__":
+    cli.run(run_reconcile, ReconcileConfig, __doc__, "python -m registry.reconcile")
