@@ -3,7 +3,6 @@
 import logging
 import os
 import subprocess
-import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,17 +16,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
-from mlflow.models import Model
+from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from recsys import __version__, plots, view
+from recsys import __version__, logged_models, plots, view
 from recsys.data.dataset import Dataset
 from recsys.evaluation import Evaluation, segment_table
 from recsys.models import files
-from recsys.once import experiment_named, made, run_of
+from recsys.once import experiment_named, run_of
 from recsys.samples import sample_customers
-from recsys.serving import SIGNATURE
 from recsys.session import ROOT
 from recsys.storage import artifact_uri, fetched
 from recsys.storage.azure import redacted
@@ -78,11 +75,10 @@ def step_run(
         parameters: what the step was asked to do; logged as run parameters.
         tags: more tags.
     """
-    with _opened(name) as run:
+    described = {view.NOTE: view.STEPS[step]} if step in view.STEPS else {}
+    known = {STEP_TAG: step, CODE_TAG: code_version(), **described, **(tags or {})}
+    with _opened(name, known) as run:
         view.describe_experiment(run.info.experiment_id)
-        described = {view.NOTE: view.STEPS[step]} if step in view.STEPS else {}
-        known = {STEP_TAG: step, CODE_TAG: code_version(), **described}
-        mlflow.set_tags(known | dict(tags or {}))
         log_parameters(parameters)
         try:
             yield run
@@ -93,12 +89,12 @@ def step_run(
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[Run]:
-    """Open the run that MLflow has made already, or make one."""
+def _opened(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Open the run that MLflow has made already, or make one that has its tags from the start."""
     active = mlflow.active_run()
     if active is None and "MLFLOW_RUN_ID" in os.environ:
         with mlflow.start_run() as run:
-            mlflow.set_tag("mlflow.runName", name)
+            mlflow.set_tags({**tags, "mlflow.runName": name})
             yield run
         return
     if active is None:
@@ -108,7 +104,7 @@ def _opened(name: str) -> Iterator[Run]:
     else:
         experiment = active.info.experiment_id
     parent = {MLFLOW_PARENT_RUN_ID: active.info.run_id} if active else {}
-    with opened(run_of(experiment, uuid.uuid4().hex, name, parent)) as run:
+    with opened(run_of(experiment, uuid.uuid4().hex, name, {**tags, **parent})) as run:
         yield run
 
 
@@ -205,7 +201,7 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         "model_digest": trained.digest,
         "dataset_digest": dataset.digest,
     }
-    model = log_model(trained.model, run, metadata, example)
+    model = logged_models.log_model(trained.model, run, metadata, example)
     mlflow.set_tag(MODEL_ID_TAG, model.model_id)
     metrics = {k: v for e in trained.evaluations for k, v in e.metrics().items()}
     # MLflow's comparison page draws the metric that was logged first.
@@ -231,64 +227,6 @@ def log_training(trained: Trained, dataset: Dataset, run: Run, segments: Sequenc
         mlflow.log_table(table, f"samples/{question}.json")
     mlflow.set_tag(view.NOTE, _note(trained, dataset, run.info.experiment_id))
     return str(model.model_uri)
-
-
-def log_model(
-    saved: Path, run: Run, metadata: Mapping[str, str], example: pd.DataFrame | None = None
-) -> LoggedModel:
-    """Log a saved model as the open run's own, in the flavour that MLflow serves.
-
-    Whoever opens a killed run again goes on with the model that it began.
-
-    Args:
-        saved: folder of the model's plain data.
-        run: that is open.
-        metadata: that MLflow shows beside the model.
-        example: input that the model's page shows; None for none.
-    """
-    client, run_id = mlflow.MlflowClient(), run.info.run_id
-    key = f"source_run_id = '{run_id}'"
-
-    def begun() -> LoggedModel | None:
-        found = client.search_logged_models([run.info.experiment_id], filter_string=key)
-        return found[0] if found else None
-
-    def begin() -> LoggedModel:
-        return client.create_logged_model(run.info.experiment_id, "model", run_id)
-
-    def linked() -> bool | None:
-        outputs = client.get_run(run_id).outputs
-        known = outputs.model_outputs if outputs else []
-        return any(one.model_id == model.model_id for one in known) or None
-
-    def link() -> bool:
-        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        return True
-
-    model = made(begun, begin)
-    # Not by mlflow.pyfunc.log_model: it fails where run and model are linked already.
-    made(linked, link)
-    with tempfile.TemporaryDirectory(prefix="recsys-model-") as scratch, warnings.catch_warnings():
-        # The signature is written down, not guessed from an example.
-        warnings.filterwarnings("ignore", ".*input example was not provided", UserWarning)
-        folder = f"{scratch}/model"
-        mlflow.pyfunc.save_model(
-            folder,
-            loader_module="recsys.serving",
-            data_path=str(saved),
-            signature=SIGNATURE,
-            input_example=example,
-            pip_requirements=[f"recsys=={__version__}"],
-            metadata=dict(metadata),
-            mlflow_model=Model(
-                artifact_path=model.artifact_location,
-                run_id=run_id,
-                model_uuid=model.model_id,
-                model_id=model.model_id,
-            ),
-        )
-        client.log_model_artifacts(model.model_id, folder)
-    return client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
 def _size_and_speed(trained: Trained) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""Entry points of the reviewer: compare, promote."""
+"""Entry points of the reviewer: compare, refit, review, promote, rollback, history, reconcile."""

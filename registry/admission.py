@@ -63,8 +63,13 @@ def _gates(
 
 
 def _champion(case: Case, champion: Entrant, holder: Release | None) -> Gate:
-    """Ask whether it was compared with whoever holds the stage now."""
-    same = holder is None or holder.recipe == champion.recipe or holder.digest == case.model_digest
+    """Ask whether it was compared with whoever holds the stage now, or is a fresh fit of that."""
+    same = (
+        holder is None
+        or holder.recipe == champion.recipe
+        or holder.digest == case.model_digest
+        or (case.is_refit and holder.recipe == case.recipe)
+    )
     reason = f"it was compared with {champion.name}"
     if holder is not None and not same:
         reason += (
@@ -76,7 +81,7 @@ def _champion(case: Case, champion: Entrant, holder: Release | None) -> Gate:
 
 def _refit(case: Case) -> list[Gate]:
     """Ask whether a refit has the recipe of the model that was judged."""
-    if case.judged_digest == case.model_digest:
+    if not case.is_refit:
         return []
     recipes = {
         told["recipe"]

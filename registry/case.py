@@ -57,6 +57,11 @@ class Case:
         return found | {f"hits/{name}": digest for name, digest in tables.items()}
 
     @property
+    def is_refit(self) -> bool:
+        """Whether the dossier judged another model, of which this one is a fresh fit."""
+        return self.judged_digest != self.model_digest
+
+    @property
     def speaks_of(self) -> str:
         """Which model the dossier judged."""
         evaluated = self.candidate.tags.get(EVALUATED_VERSION)

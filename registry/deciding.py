@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from recsys import tracking
+from recsys.drivers import DRIVER_TAG, driver, is_alive
 from recsys.errors import RegistryError
 from recsys.progress import say, stage
-from recsys.search.record import DRIVER_TAG, driver, is_alive
 from recsys.storage import CommitConflict
 from registry import projection
 from registry.history import log_history

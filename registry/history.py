@@ -5,6 +5,7 @@ python -m registry.history --model-name recommender --output out/history     als
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,16 @@ from registry.trust import stage_named
 HTML, TABLE = "history.html", "history.parquet"
 TEMPLATE = Path(__file__).with_name("history.html.j2")
 HEADINGS = ("when (UTC)", "what", "by", "approved by", "why")
-STRINGS = (
-    *("stage", "time", "action", "algorithm", "what", "reviewer", "approved_by", "comments"),
-    *(
-        "reason",
-        "decision",
-        "speaks_of",
-        "authors",
-        "model_digest",
-        "dataset_digest",
-        "policy_digest",
-    ),
-    *("evidence", "run_id", "digest", "predecessor"),
-)
+TIMES = ("time",)
 NUMBERS = ("generation", "version", "candidate", "approvals_wanted")
-SCHEMA = pa.schema(
-    [(name, pa.string()) for name in STRINGS] + [(name, pa.int64()) for name in NUMBERS]
+COLUMNS = (
+    *("stage", "generation", "time", "action", "version", "candidate", "algorithm", "what"),
+    *("reviewer", "approved_by", "approvals_wanted", "comments", "reason", "decision"),
+    *("speaks_of", "authors", "model_digest", "dataset_digest", "policy_digest", "evidence"),
+    *("run_id", "digest", "predecessor"),
 )
+TYPES = dict.fromkeys(TIMES, pa.timestamp("us", "UTC")) | dict.fromkeys(NUMBERS, pa.int64())
+SCHEMA = pa.schema([(name, TYPES.get(name, pa.string())) for name in COLUMNS])
 
 
 class HistoryConfig(Config):
@@ -99,7 +93,8 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return the history as a table for analysts, a decision a row."""
-    return pa.Table.from_pylist(list(rows), SCHEMA)
+    timed = [dict(told) | {n: datetime.fromisoformat(told[n]) for n in TIMES} for told in rows]
+    return pa.Table.from_pylist(timed, SCHEMA)
 
 
 def as_html(model_name: str, rows: Sequence[Mapping[str, Any]]) -> str:

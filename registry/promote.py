@@ -118,7 +118,7 @@ def _lacks(history: Sequence[Generation], stage: str, rules: Rulebook) -> bool:
 def reviewed(case: Case, config: PromoteConfig, head: Generation | None, rules: Rulebook) -> Count:
     """Return the approvals that count; raises RegistryError where the policy asks for more."""
     subject = subject_for(case, config.model_name, config.stage, head)
-    reviews = kept(config.model_name, config.stage)
+    reviews = kept(config.model_name, config.stage, case.model_digest)
     counted = count(reviews, subject, case.authors, rules.of(config.stage), rules.people)
     champion = find_holder(config.model_name, case.compared_stage)
     refused = admission.refusals(case, config.stage, champion, rules.policy, counted)

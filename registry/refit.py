@@ -21,7 +21,7 @@ from pydantic import Field
 from pyspark.sql import SparkSession
 
 from experiments.train import beside
-from recsys import cli, tracking, view
+from recsys import cli, logged_models, tracking, view
 from recsys import columns as c
 from recsys.config import Config
 from recsys.errors import ModelError, UsageError
@@ -217,7 +217,7 @@ def _register(
         "dataset_digest": models.complete.digest,
     }
     example = pd.DataFrame({c.CUSTOMER_ID: customers[c.CUSTOMER_ID].to_pylist()})
-    logged = tracking.log_model(models.saved, run, metadata, example)
+    logged = logged_models.log_model(models.saved, run, metadata, example)
     mlflow.set_tags(
         {tracking.MODEL_DIGEST_TAG: models.digest, tracking.MODEL_ID_TAG: logged.model_id}
     )

@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from recsys import tracking, view
+from recsys import logged_models, tracking, view
+from recsys.drivers import DRIVER_TAG, driver
 from recsys.errors import ModelError, UsageError
 from recsys.models.manifest import FileFacts
 from recsys.once import REQUEST_TAG, experiment_named, made, run_of
-from recsys.search.record import DRIVER_TAG, driver
 from recsys.tracking import ALGORITHM_TAG, CODE_TAG, RECIPE_TAG
 from registry import kept
 from registry.fetching import fetch
@@ -197,7 +197,7 @@ def _make(candidate: ModelVersion, model_name: str, folder: Path, attempt: int) 
     made_for = run_of(experiment, request, name, told)
     with tracking.opened(made_for) as run:
         metadata = {"algorithm": source.algorithm, "model_digest": source.digest}
-        logged = tracking.log_model(folder, run, metadata)
+        logged = logged_models.log_model(folder, run, metadata)
     version = _registered(model_name, run.info.run_id, str(logged.model_id), tags)
     return to_release(version)
 

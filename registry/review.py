@@ -146,8 +146,7 @@ def _counted(config: ReviewConfig) -> tuple[Case, Count]:
         case = case_of(candidate, folder)
     head = Ledger(config.model_name, config.stage).head()
     subject = subject_for(case, config.model_name, config.stage, head)
-    about = reviews.kept(config.model_name, config.stage)
-    found = [review for review in about if review.subject.model_digest == case.model_digest]
+    found = reviews.kept(config.model_name, config.stage, case.model_digest)
     return case, reviews.count(found, subject, case.authors, rules.of(config.stage), rules.people)
 
 

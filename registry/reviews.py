@@ -129,8 +129,8 @@ def keep(review: Review) -> None:
     put_new(store, f"{name}.json", data)
 
 
-def kept(model_name: str, stage: str) -> list[Review]:
-    """Return all reviews of a model name and stage, the oldest first; what is none is left out."""
+def kept(model_name: str, stage: str, model_digest: str) -> list[Review]:
+    """Return the reviews of a model for a stage, the oldest first; what is none is left out."""
     place = model_place(model_name, FOLDER, stage)
     if not folder_exists(place):
         return []
@@ -138,7 +138,8 @@ def kept(model_name: str, stage: str) -> list[Review]:
     names = sorted(name for name in keys_of(store, "") if name.endswith(".json"))
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
         found = list(threads.map(lambda name: read_bytes(store, name), names))
-    return sorted(_readable(found), key=lambda review: review.signed_at)
+    about = (r for r in _readable(found) if r.subject.model_digest == model_digest)
+    return sorted(about, key=lambda review: review.signed_at)
 
 
 def _readable(found: Iterable[bytes | None]) -> Iterable[Review]:

@@ -5,6 +5,7 @@ signs the rollback with a key. Twice in a row goes back two releases; a promotio
 same command after a crash goes on where it stopped.
 
   python -m registry.rollback --stage Production --reason "basket size fell" --reviewer anna
+  python -m registry.rollback … --version 3          that one, once, however often it is run
   python -m registry.rollback … --key ~/.config/recsys/keys/anna.pem
 """
 
@@ -38,6 +39,9 @@ class RollbackConfig(RuledConfig):
     )
     reason: str = Field(min_length=3, description="why, for the history")
     reviewer: str | None = Field(None, description="who decided; none: the current user")
+    version: int | None = Field(
+        None, ge=1, description="release to bring back; none: the one that held the stage before"
+    )
     key: str | None = Field(
         None, description="private key to sign with; none: the reviewer's own, where one is needed"
     )
@@ -56,11 +60,11 @@ def run_rollback(config: RollbackConfig) -> Release:
     with decision_run(ROLLBACK, config.model_name, parameters):
         ledger = Ledger(config.model_name, config.stage)
         history = ledger.history()
-        if history and _is_this(history[-1], reviewer, config.reason):
-            say(f"  generation {history[-1].number} says so already, and was cut short: going on")
+        if history and _is_done(history[-1], reviewer, config):
+            say(f"  generation {history[-1].number} says so already")
             shown(history[-1])
             return to_holder(history[-1])
-        before = previous(history, config.model_name, config.stage)
+        before = previous(history, config.model_name, config.stage, config.version)
         with verified_model(to_holder(before)):
             say(f"  version {before.record.version} is as it was approved")
         head, asked = history[-1], rules.of(config.stage)
@@ -89,33 +93,53 @@ def run_rollback(config: RollbackConfig) -> Release:
         return to_holder(generation)
 
 
-def previous(history: Sequence[Generation], model_name: str, stage: str) -> Generation:
-    """Return the promotion whose release held the stage before; raises UsageError for none.
+def previous(
+    history: Sequence[Generation], model_name: str, stage: str, version: int | None = None
+) -> Generation:
+    """Return the promotion to go back to.
 
-    Promotions pile up, and each rollback takes one away: so a second rollback goes back further.
-    The holder that was only approved anew stays one.
+    Promotions pile up, and each rollback takes those away that came after what it restores: so a
+    second rollback goes back further. The holder that was only approved anew stays one.
+
+    Args:
+        history: of the stage, the oldest generation first.
+        model_name: for the message.
+        stage: for the message.
+        version: of the release to bring back; None for the one before.
+
+    Raises:
+        UsageError: there is none.
     """
     pile = list[Generation]()
     for generation in history:
-        if generation.record.action == PROMOTE:
-            if pile and pile[-1].record.version == generation.record.version:
+        record = generation.record
+        if record.action == PROMOTE:
+            if pile and pile[-1].record.version == record.version:
                 pile.pop()
             pile.append(generation)
-        elif pile:
+        while record.action == ROLLBACK and pile and pile[-1].number != record.restores:
             pile.pop()
-    if len(pile) < 2:
+    found = [g for g in pile[:-1] if version in (None, g.record.version)]
+    if found:
+        return found[-1]
+    if version is not None:
+        known = ", ".join(str(g.record.version) for g in pile[:-1]) or "none"
         raise UsageError(
-            f"No release held {stage} of {model_name} before"
-            + (f" version {pile[0].record.version}" if pile else "")
-            + ": there is nothing to go back to."
+            f"version={version} never held {stage} of {model_name} before: {known} did."
         )
-    return pile[-2]
+    raise UsageError(
+        f"No release held {stage} of {model_name} before"
+        + (f" version {pile[0].record.version}" if pile else "")
+        + ": there is nothing to go back to."
+    )
 
 
-def _is_this(head: Generation, reviewer: str, reason: str) -> bool:
-    """Tell whether a generation is this very rollback, which a crash has cut short."""
-    asked = (ROLLBACK, reviewer, reason)
+def _is_done(head: Generation, reviewer: str, config: RollbackConfig) -> bool:
+    """Tell whether a generation is this very rollback: named, or cut short by a crash."""
     record = head.record
+    if config.version is not None:
+        return record.version == config.version
+    asked = (ROLLBACK, reviewer, config.reason)
     return (record.action, record.reviewer, record.reason) == asked and was_cut_short(head)
 
 

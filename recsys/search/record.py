@@ -6,10 +6,8 @@ their own runs, so that none is lost and none is there twice.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -18,6 +16,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from recsys import tracking, view
+from recsys.drivers import DRIVER_TAG, driver, is_alive
 from recsys.errors import UsageError
 from recsys.once import run_of
 from recsys.search import plots
@@ -29,7 +28,6 @@ STUDY_TAG = "recsys.study"
 TRIAL_TAG = "recsys.trial"
 POINT_TAG = "recsys.point"
 OUTCOME_TAG = "recsys.outcome"
-DRIVER_TAG = "recsys.driver"
 TRIAL = "trial"
 WINDOW = "validation"
 AT_RUNG, SECONDS, FIT_SECONDS = "trial/at_rung", "trial/seconds", "trial/fit_seconds"
@@ -235,23 +233,3 @@ def done_of(run: Run, goal: Goal) -> Done:
     if outcome.status != FAILED and goal.metric not in values:
         raise UsageError(f"The trials of that search have no {goal.metric}: search anew.")
     return Done(int(tags[TRIAL_TAG]), json.loads(tags[POINT_TAG]), outcome, goal.value(outcome))
-
-
-def driver() -> str:
-    """Name this process: host, number, and when it began, because numbers come again."""
-    return f"{os.uname().nodename} {os.getpid()} {_began(os.getpid())}"
-
-
-def is_alive(name: str) -> bool:
-    """Tell whether a process that `driver` named is still there; one of another host is not."""
-    host, _, rest = name.partition(" ")
-    number, _, began = rest.partition(" ")
-    return host == os.uname().nodename and number.isdigit() and _began(int(number)) == began != ""
-
-
-def _began(process: int) -> str:
-    """Return when a process began, in ticks since the system did; empty where there is none."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

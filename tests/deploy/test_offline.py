@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 from deploy.batch_score import PUBLISHED, BatchScoreConfig, Scored, run_batch_score
 from deploy.pipeline import Outcome
 from recsys import columns as c
-from recsys import tracking
+from recsys import logged_models, tracking
 from recsys.errors import ModelError, RegistryError
 from recsys.published import published_table
 from recsys.storage import CommitLog, store_of
@@ -98,7 +98,7 @@ def scene(
         patch.setenv("RECSYS_RELEASES", str(folder / "releases"))
         mlflow.set_tracking_uri(uri)
         with tracking.step_run("als", "als", {}) as run:
-            logged = tracking.log_model(model, run, {})
+            logged = logged_models.log_model(model, run, {})
         tags = {MODEL_DIGEST: holder.digest, DATASET_DIGEST: holder.dataset_digest}
         name = candidates_of("recommender")
         version = create_candidate(name, run.info.run_id, str(logged.model_id), "", tags)

@@ -20,11 +20,12 @@ from experiments import search as module
 from experiments.search import Found, SearchConfig, run_search
 from experiments.train import run_train
 from recsys.data.dataset import Dataset
+from recsys.drivers import driver, is_alive
 from recsys.errors import RecsysError, UsageError
 from recsys.models.als import AlsParameters
 from recsys.models.popularity import PopularityParameters
 from recsys.search.place import launcher
-from recsys.search.record import OUTCOME_TAG, POINT_TAG, TRIAL_TAG, children_of, driver, is_alive
+from recsys.search.record import OUTCOME_TAG, POINT_TAG, TRIAL_TAG, children_of
 from recsys.session import ROOT
 from recsys.training import train
 from registry.compare import CompareConfig, run_compare
@@ -198,17 +199,6 @@ def test_a_search_that_is_at_work_is_not_taken_over(
         run_search(config(dataset, space, max_evals=9), spark)
     with pytest.raises(Crash):
         run_search(config(dataset, space, seed=8), spark)
-
-
-def test_a_process_that_ended_is_not_alive() -> None:
-    with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
-        process.wait()
-    host, _, began = driver().split()
-    assert is_alive(driver())
-    assert not is_alive(f"{host} {process.pid} {began}")
-    assert not is_alive(f"{host} {os.getpid()} 1")
-    assert not is_alive(f"elsewhere {os.getpid()} {began}")
-    assert not is_alive("")
 
 
 def test_a_later_search_starts_from_an_earlier_one(

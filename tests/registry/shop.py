@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 import numpy as np
 
-from recsys import tracking
+from recsys import logged_models, tracking
 from recsys.comparison import Difference
 from recsys.metrics.intervals import Interval
 from recsys.models import ALGORITHMS, arrays, files
@@ -108,7 +108,9 @@ def candidate(number: int, model_name: str = "recommender", gain: float = 0.02) 
         digest = saved_model(Path(scratch), number)
         with tracking.step_run("als", f"als {number}", {"number": number}) as trained:
             mlflow.set_tags({ALGORITHM_TAG: "als", MODEL_DIGEST_TAG: digest, RECIPE_TAG: RECIPE})
-            logged = tracking.log_model(Path(scratch) / "model", trained, {"model_digest": digest})
+            logged = logged_models.log_model(
+                Path(scratch) / "model", trained, {"model_digest": digest}
+            )
     with tracking.step_run("compare", "compare", {}) as compared:
         dossier = f"<h1>Model {number} gains {gain}</h1>"
         mlflow.log_text(dossier, DOSSIER)

@@ -114,10 +114,13 @@ def test_the_newest_decision_stands_first_on_the_page(given: Rules) -> None:
     assert places == sorted(places)
 
 
-def test_the_table_is_typed_and_a_decision_a_row(given: Rules, tmp_path: Path) -> None:
+def test_the_table_is_typed_and_has_a_row_for_each_decision(given: Rules, tmp_path: Path) -> None:
     history(HistoryConfig(output=str(tmp_path / "out")))
     table = pq.read_table(tmp_path / "out" / TABLE)
     assert table.schema.equals(SCHEMA)
+    assert table.column_names == list(rows_of("recommender")[0])
+    times = [time.isoformat() for time in table.column("time").to_pylist()]
+    assert times == [row["time"] for row in rows_of("recommender")]
     assert table.column("generation").to_pylist() == [1, 2, 3]
     assert table.column("action").to_pylist() == ["promote", "promote", "rollback"]
     assert table.column("version").to_pylist() == [1, 2, 1]

@@ -39,6 +39,9 @@ CLIENT = "mlflow:MlflowClient"
 MOMENTS = int(os.environ.get("RECSYS_KILLS", "30"))
 Config = PromoteConfig | RollbackConfig
 
+BEGINNING = {
+    "run made": Kill(AFTER, "recsys.tracking:run_of"),
+}
 COPYING = {
     "candidate fetched": Kill(BEFORE, "registry.promote:case_of"),
     "evidence read": Kill(AFTER, "registry.promote:case_of"),
@@ -71,8 +74,11 @@ SHOWING = {
     "history logged": Kill(AFTER, "registry.deciding:log_history"),
     "run marked": Kill(BEFORE, f"{CLIENT}.log_text", naming="record.json"),
 }
-PROMOTION = COPYING | COMMITTING | SHOWING
-ROLLING = {"release verified": Kill(BEFORE, "registry.rollback:_signed")} | COMMITTING | SHOWING
+PROMOTION = BEGINNING | COPYING | COMMITTING | SHOWING
+VERIFYING = {
+    "release verified": Kill(BEFORE, "registry.rollback:_signed"),
+}
+ROLLING = BEGINNING | VERIFYING | COMMITTING | SHOWING
 STEPS = PROMOTION | ROLLING
 
 

@@ -268,6 +268,16 @@ def test_the_stage_before_may_be_rolled_back_to(mlflow_store: str) -> None:
     assert run_rollback(config.rollback()).version == 1
 
 
+def test_a_rollback_to_a_version_happens_once(mlflow_store: str) -> None:
+    for number in (1, 2, 3):
+        run_promote(PromoteConfig(version=candidate(number)))
+    config = Rules("policy.yaml", "reviewers.yaml", {}).rollback(version=1)
+    assert [run_rollback(config).generation for _ in range(2)] == [4, 4]
+    assert holder_of("recommender", "Production").version == 1
+    with pytest.raises(UsageError, match="version=3 never held Production .* before: none did"):
+        run_rollback(config.model_copy(update={"version": 3}))
+
+
 def test_a_rollback_is_signed_where_approvals_are_wanted(mlflow_store: str, tmp_path: Path) -> None:
     given = rules(tmp_path / "rules", 1, "anna", "bert")
     for number in (1, 2):
