@@ -25,6 +25,10 @@ from registry.reviewers import Reviewers, is_signed, public_part
 PURPOSE = "recsys review 1\n"
 APPROVE, REJECT = "approve", "reject"
 FOLDER = "reviews"
+CHANGED = "the dossier, or what belongs to it, was changed since"
+EARLIER = "it was given before the last decision on this stage"
+# Approvals that count no longer; they still take back an earlier rejection.
+STALE = (CHANGED, EARLIER)
 READS_AT_ONCE = 16
 
 
@@ -160,7 +164,8 @@ def count(
     """Count what people said of a subject. Pure: no files, no clock.
 
     Of each person the last word counts: an approval after a rejection takes it back, and the other
-    way round.
+    way round. An approval holds for one decision and one state of the evidence, a rejection for the
+    model as long as it is not taken back.
 
     Args:
         reviews: of the model name and stage.
@@ -172,6 +177,8 @@ def count(
     authors, last, refused = set(authors), dict[str, Review](), []
     for review in sorted(reviews, key=lambda r: r.signed_at):
         reason = _refusal(review, subject, authors, rules, reviewers)
+        if reason in STALE:
+            last.pop(review.reviewer, None)
         if reason:
             refused.append(f"{review.verdict} by {review.reviewer}: {reason}")
             continue
@@ -209,12 +216,12 @@ def _refusal(
         return f"it is about another decision ({', '.join(answered)})"
     if about.model_digest != subject.model_digest:
         return f"it is about the model {about.model_digest[:12]}"
-    if about.evidence_digest != subject.evidence_digest:
-        return "the dossier, or what belongs to it, was changed since"
-    if about.predecessor != subject.predecessor:
-        return "it was given before the last decision on this stage"
     if rules.approvers and person not in rules.approvers:
         return f"{person} is not among the approvers of {subject.stage} (policy)"
-    if review.verdict == APPROVE and reviewers.accounts_of(person) & authors:
+    if review.verdict == REJECT:
+        return None
+    if reviewers.accounts_of(person) & authors:
         return f"{person} made this model, and nobody approves a model of their own"
-    return None
+    if about.evidence_digest != subject.evidence_digest:
+        return CHANGED
+    return EARLIER if about.predecessor != subject.predecessor else None

@@ -41,10 +41,7 @@ def holder_of(model_name: str, stage: str) -> Release:
     """Return the release that holds a stage; raises UsageError where nobody does."""
     holder = find_holder(model_name, stage)
     if holder is None:
-        raise UsageError(
-            f"No version of {model_name} holds {stage}: promote one "
-            f"(python -m registry.promote --model_name {model_name} --version N --stage {stage})."
-        )
+        raise _nobody(model_name, stage)
     return holder
 
 
@@ -61,9 +58,11 @@ def trusted(model_name: str, stage: str, rules: Rulebook) -> Release:
         RegistryError: the ledger was altered, approvals are missing, or somebody moved the alias
             or the stage in MLflow by hand.
     """
-    holder = holder_of(model_name, stage)
     stage = stage_named(stage)
     history = Ledger(model_name, stage).history()
+    if not history:
+        raise _nobody(model_name, stage)
+    holder = to_holder(history[-1])
     missing = unproven(history, rules.of(stage), rules.people)
     if missing:
         raise RegistryError(
@@ -121,6 +120,13 @@ def subject_of(record: Record, action: str) -> Subject:
         record.model_digest,
         evidence_digest(record.evidence),
         record.predecessor,
+    )
+
+
+def _nobody(model_name: str, stage: str) -> UsageError:
+    return UsageError(
+        f"No version of {model_name} holds {stage}: promote one "
+        f"(python -m registry.promote --model_name {model_name} --version N --stage {stage})."
     )
 
 

@@ -5,12 +5,14 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import pytest
 
 from recsys import tracking
 from recsys.errors import RecsysError, RegistryError, UsageError
@@ -121,6 +123,20 @@ def decide(racers: Sequence[Racer], turns: Sequence[Turn]) -> list[Outcome]:
     return [outcome for outcome in outcomes if outcome]
 
 
+def at_its_next_call(
+    monkeypatch: pytest.MonkeyPatch, holder: object, name: str, do: Callable[[], object]
+) -> None:
+    """Let something happen right before a function does its work, once."""
+    original = getattr(holder, name)
+
+    def late(*given: object, **more: object) -> object:
+        monkeypatch.setattr(holder, name, original)
+        do()
+        return original(*given, **more)
+
+    monkeypatch.setattr(holder, name, late)
+
+
 def _name(number: int) -> str:
     return f"reviewer-{number}"
 
@@ -139,7 +155,7 @@ def _live(number: int, line: Connection, environment: Mapping[str, str]) -> None
         wins.append(append(ledger, record, after))
         return wins[-1]
 
-    Ledger.append = watched  # type: ignore[method-assign]
+    Ledger.append = watched  # type: ignore[assignment, method-assign]
     with suppress(EOFError), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         while True:
             turn: Turn = line.recv()

@@ -8,8 +8,9 @@ import random
 import secrets
 import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,30 +20,34 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from recsys import view
+from recsys.errors import RegistryError
+from recsys.tracking import EXPERIMENT
 from registry.ledger import PROMOTE, ROLLBACK, VARIABLE, Generation, Ledger
-from registry.projection import moved
+from registry.promote import PromoteConfig, run_promote
 from registry.releases import versions_of
+from registry.trust import trusted
 from tests import azurite, mlflow_server, postgres
 from tests.registry.racers import (
     BROKE,
     ENTER,
     HELD,
-    NOTHING,
     TOLD,
     WON,
     Outcome,
-    Racer,
     Turn,
+    at_its_next_call,
     decide,
     racing,
 )
+from tests.registry.shop import candidate
 
 ROUNDS = int(os.environ.get("RECSYS_ROUNDS", "200"))
-REVIEWERS = 8
+RULEBOOK = PromoteConfig(version=1).rulebook()
 # A longer ledger takes longer to check; a new model name begins a new one.
 NAME_LASTS = 25
 # The observer is not to slow down what it looks at.
-PAUSE = 0.02
+PAUSE, ASKED = 0.02, 5
 # Seconds over which those begin who do not meet: some decide while others show what they decided.
 SPREAD = 3.0
 
@@ -56,6 +61,7 @@ def store(
 ) -> Iterator[str]:
     """MLflow on a SQLite file, or on a real server with several workers above PostgreSQL."""
     if request.param == "sqlite":
+        described()
         yield mlflow_store
         return
     password = secrets.token_hex(12)
@@ -66,7 +72,13 @@ def store(
         for name, value in server.environment(mlflow_server.ADMIN).items():
             monkeypatch.setenv(name, value)
         mlflow.set_tracking_uri(server.uri)
+        described()
         yield server.uri
+
+
+def described() -> None:
+    """Make the experiment and its note before all come at once."""
+    view.describe_experiment(mlflow.set_experiment(EXPERIMENT).experiment_id)
 
 
 @pytest.fixture(params=["disk", "azurite"])
@@ -80,68 +92,114 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 @dataclass
-class Seen:
-    """What somebody saw who looked at MLflow all the time."""
+class Figures:
+    """What came of a race, and what somebody saw who looked at it all the time.
 
-    samples: int = 0
+    Attributes:
+        kinds: kind of outcome → how many.
+        looks: how often MLflow was asked who stands at Production.
+        asked: how often it was asked who may score.
+        wrong: what must not be seen.
+        seconds: that the rounds took.
+    """
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    looks: int = 0
+    asked: int = 0
     wrong: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items()))
+        return f"{told}; {self.looks} looks, {self.asked} asked; {self.seconds:.0f} s"
 
 
 @contextmanager
-def observed(model_name: str, seen: Seen) -> Iterator[None]:
-    """Count how often MLflow shows two versions at Production, from another thread."""
-    done, failed = threading.Event(), list[BaseException]()
+def observed(model_name: str, figures: Figures) -> Iterator[None]:
+    """Look all the time, from another thread, who stands at Production and who may score."""
+    done = threading.Event()
 
     def look() -> None:
+        at = [v.version for v in versions_of(model_name) if v.current_stage == "Production"]
+        figures.looks += 1
+        if len(at) > 1:
+            figures.wrong.append(f"{model_name}: versions {at} stand at Production")
+        if at and figures.looks % ASKED == 0:
+            trusted(model_name, "Production", RULEBOOK)
+            figures.asked += 1
+
+    def look_on() -> None:
         try:
             while not done.wait(PAUSE):
-                at = [v.version for v in versions_of(model_name) if v.current_stage == "Production"]
-                seen.samples += 1
-                if len(at) > 1:
-                    seen.wrong.append(f"{model_name}: versions {at} at Production")
-        except BaseException as error:
-            failed.append(error)
+                look()
+        except Exception:
+            figures.wrong.append(traceback.format_exc())
 
-    observer = threading.Thread(target=look)
+    observer = threading.Thread(target=look_on)
     observer.start()
     try:
         yield
     finally:
         done.set()
         observer.join()
-    assert not failed
+    assert figures.wrong == [], "\n".join(figures.wrong)
 
 
-def race(racers: Sequence[Racer], rounds: int, pick: "Pick", name: str = "race") -> str:
-    """Let reviewers decide at once again and again; returns the figures in words.
+def together(model_name: str, number: int, reviewers: int) -> list[Turn]:
+    """Let all promote, decided on the same head."""
+    return [Turn(model_name, PROMOTE, meets=True)] * reviewers
+
+
+def mixed(model_name: str, number: int, reviewers: int) -> list[Turn]:
+    """Let each promote or roll back; every other round nobody waits for anybody."""
+    chance, meets = random.Random(f"{model_name} {number}"), number % 2 == 0
+    return [
+        Turn(
+            model_name,
+            # There is nothing to go back to at first.
+            chance.choice([PROMOTE, ROLLBACK]) if number % NAME_LASTS > 1 else PROMOTE,
+            meets,
+            0.0 if meets else chance.uniform(0, SPREAD),
+        )
+        for _ in range(reviewers)
+    ]
+
+
+def race(count: int, rounds: int, turns: Callable[[str, int, int], list[Turn]]) -> Figures:
+    """Let reviewers decide at once again and again, and check each round.
 
     Args:
-        racers: who decide.
+        count: of the reviewers.
         rounds: how often.
-        pick: returns the turns of a round.
-        name: of the registered models, which get a number each.
+        turns: returns what each does, from the model's name, the round, and how many they are.
     """
-    kinds, seen, seconds, entered = Counter[str](), Seen(), 0.0, 0.0
-    for first in range(0, rounds, NAME_LASTS):
-        model_name, began = f"{name}-{first // NAME_LASTS + 1}", time.perf_counter()
-        entries = decide(racers, [Turn(model_name, ENTER)] * len(racers))
-        versions = {entry.reviewer: entry.version for entry in entries}
-        assert sorted(versions.values()) == list(range(1, len(racers) + 1)), entries
-        entered += time.perf_counter() - began
-        began = time.perf_counter()
-        with observed(model_name, seen):
-            for number in range(first, min(first + NAME_LASTS, rounds)):
-                before = Ledger(model_name, "Production").history()
-                outcomes = decide(racers, pick(model_name, number))
-                check(model_name, before, outcomes, versions)
-                kinds.update(outcome.kind for outcome in outcomes)
-        seconds += time.perf_counter() - began
-        assert seen.wrong == []
-    told = ", ".join(f"{kinds[kind]} {kind}" for kind in (WON, TOLD, HELD, NOTHING))
-    return (
-        f"{rounds} rounds of {len(racers)} in {seconds:.0f} s ({seconds / rounds:.2f} s each, "
-        f"and {entered:.0f} s to enter): {told}; {seen.samples} looks at MLflow"
-    )
+    figures = Figures()
+    with racing(count) as racers:
+        for first in range(0, rounds, NAME_LASTS):
+            model_name = f"race-{first // NAME_LASTS + 1}"
+            entries = unbroken(decide(racers, [Turn(model_name, ENTER)] * count))
+            versions = {entry.reviewer: entry.version for entry in entries}
+            assert sorted(versions.values()) == list(range(1, count + 1))
+            began = time.perf_counter()
+            with observed(model_name, figures):
+                for number in range(first, min(first + NAME_LASTS, rounds)):
+                    before = Ledger(model_name, "Production").history()
+                    taken = turns(model_name, number, count)
+                    outcomes = unbroken(decide(racers, taken))
+                    check(model_name, before, outcomes, versions)
+                    kinds = Counter(outcome.kind for outcome in outcomes)
+                    assert kinds[WON] <= 1 or not taken[0].meets
+                    figures.kinds += kinds
+            figures.seconds += time.perf_counter() - began
+    print(f"\n{rounds} rounds of {count}: {figures}")
+    return figures
+
+
+def unbroken(outcomes: list[Outcome]) -> list[Outcome]:
+    """Return the outcomes; fails where somebody was told neither of a winner nor of a holder."""
+    messages = [f"{o.reviewer}: {o.message}" for o in outcomes if o.kind == BROKE]
+    assert not messages, "\n".join(messages)
+    return outcomes
 
 
 def check(
@@ -151,7 +209,6 @@ def check(
     versions: dict[str, int],
 ) -> None:
     """Check what a round has left in the ledger and in MLflow, and what each was told."""
-    assert [outcome.message for outcome in outcomes if outcome.kind == BROKE] == []
     after = Ledger(model_name, "Production").history()
     assert after[: len(before)] == list(before)
     new = {generation.number: generation for generation in after[len(before) :]}
@@ -179,41 +236,49 @@ def shows_the_ledger(model_name: str, head: Generation) -> None:
     assert at == [holder]
     alias = MlflowClient().get_model_version_by_alias(model_name, "production")
     assert int(alias.version) == holder
-    assert moved(model_name) == []
+    assert trusted(model_name, "Production", RULEBOOK).version == holder
 
 
-class Pick:
-    """The turns of a round: all promote, or each does what chance says."""
-
-    def __init__(self, reviewers: int, *, mixed: bool = False) -> None:
-        self.reviewers, self.mixed, self.chance = reviewers, mixed, random.Random(8)
-
-    def __call__(self, model_name: str, number: int) -> list[Turn]:
-        actions = [PROMOTE] * self.reviewers
-        if self.mixed and number % NAME_LASTS > 1:
-            actions = self.chance.choices([PROMOTE, ROLLBACK], k=self.reviewers)
-        meets = not self.mixed or number % 2 == 0
-        pauses = [0.0 if meets else self.chance.uniform(0, SPREAD) for _ in actions]
-        return [
-            Turn(model_name, action, meets, pause)
-            for action, pause in zip(actions, pauses, strict=True)
-        ]
+def one_won_each(figures: Figures, count: int, rounds: int) -> bool:
+    """Tell whether each round had one winner, and all others were told or held it before."""
+    others = figures.kinds[TOLD] + figures.kinds[HELD]
+    return figures.kinds[WON] == rounds and others == (count - 1) * rounds
 
 
 @pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("ledger", ["disk"], indirect=True)
 def test_of_four_reviewers_at_once_one_wins(store: str, ledger: str) -> None:
-    with racing(4) as racers:
-        print(race(racers, 3, Pick(4)))
+    assert one_won_each(race(4, 3, together), 4, 3)
 
 
 @pytest.mark.slow
 def test_of_eight_reviewers_at_once_one_wins(store: str, ledger: str) -> None:
-    with racing(REVIEWERS) as racers:
-        print(race(racers, ROUNDS, Pick(REVIEWERS)))
+    assert one_won_each(race(8, ROUNDS, together), 8, ROUNDS)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("store", "ledger"), [("sqlite", "disk"), ("postgresql", "azurite")], indirect=True
+)
 def test_promotions_and_rollbacks_at_once(store: str, ledger: str) -> None:
-    with racing(REVIEWERS) as racers:
-        print(race(racers, max(4, ROUNDS // 8), Pick(REVIEWERS, mixed=True), "mix"))
+    figures = race(8, max(4, ROUNDS // 8), mixed)
+    assert figures.kinds[WON] > 0
+
+
+def test_a_loser_is_told_who_won_and_not_who_came_later(
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = [candidate(number) for number in (1, 2, 3)]
+
+    def two_more() -> None:
+        for name, version in zip(("bert", "carl"), versions[1:], strict=True):
+            run_promote(PromoteConfig(version=version, reviewer=name, reason="wins"))
+
+    at_its_next_call(monkeypatch, Ledger, "append", two_more)
+    told = r"bert decided first: version 2 \(als\) promoted to Production, generation 1, .*\(wins\)"
+    with pytest.raises(RegistryError, match=told):
+        run_promote(PromoteConfig(version=versions[0], reviewer="anna"))
+    assert [g.record.reviewer for g in Ledger("recommender", "Production").history()] == [
+        "bert",
+        "carl",
+    ]

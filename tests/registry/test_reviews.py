@@ -112,6 +112,17 @@ def test_the_last_word_of_a_person_counts(keys: dict[str, Path], people: Reviewe
     assert counted([yes, no, back], people).approvals == (back,)
 
 
+def test_a_rejection_outlasts_decisions_and_dossiers(
+    keys: dict[str, Path], people: Reviewers
+) -> None:
+    no = sign(keys, "anna", REJECT, predecessor=None, evidence_digest="x" * 64)
+    assert counted([no], people).rejections == (no,)
+    # Taken back under another dossier: neither counts any longer.
+    back = sign(keys, "anna", evidence_digest="x" * 64)
+    found = counted([no, back], people)
+    assert found.approvals == found.rejections == ()
+
+
 def test_an_author_may_reject(keys: dict[str, Path], people: Reviewers) -> None:
     found = count([sign(keys, "anna", REJECT)], SUBJECT, {"anna"}, RULES, people)
     assert len(found.rejections) == 1
