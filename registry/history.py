@@ -11,7 +11,6 @@ from typing import Any
 
 import mlflow
 import pyarrow as pa
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import Field
 
 from recsys import cli
@@ -19,6 +18,7 @@ from recsys.config import Config
 from recsys.progress import say
 from recsys.storage import make_folder, place_of, write_file, write_parquet
 from registry.ledger import STAGES, Ledger
+from registry.pages import template
 from registry.told import SHOWN, minute, row
 from registry.trust import stage_named
 
@@ -99,16 +99,9 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def as_html(model_name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Write the history as one page without network."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return template(TEMPLATE, {"minute": minute}).render(
+        model_name=model_name, rows=list(reversed(rows))
     )
-    environment.filters["minute"] = minute
-    template = environment.get_template(TEMPLATE.name)
-    return template.render(model_name=model_name, rows=list(reversed(rows)))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ The reviewer decides about customers, not about statistics. So the verdict stand
 and everything after it is there to check it: numbers, groups, single customers, origins.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 
 from recsys import comparison
 from recsys.data.dataset import TEST, Dataset
@@ -21,6 +22,7 @@ from registry.dossier.exposure import exposure
 from registry.dossier.glossary import QUESTION_MEANINGS, term
 from registry.dossier.lineage import different_parameters, own_metrics, policy_values, windows
 from registry.evidence import HitTables
+from registry.pages import template
 from registry.policy import Decision, Policy, Verdict, show
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -79,15 +81,7 @@ def _evidence(
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    filters: dict[str, Callable[..., Any]] = {
         "number": _number,
         "value": lambda value: ABSENT if value is None else f"{value:.4f}",
         "percent": lambda share: f"{100 * share:.1f}\u00a0%",
@@ -98,7 +92,7 @@ def _template() -> Template:
         "difference": show,
         "term": term,
     }
-    return environment.get_template(TEMPLATE.name)
+    return template(TEMPLATE, filters)
 
 
 def _number(value: float | None) -> str:

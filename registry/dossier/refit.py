@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Template
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -14,6 +14,7 @@ from recsys.data.dataset import History
 from recsys.hit_table import K
 from recsys.plots import COLOURS, HEIGHT, WIDTH, plain
 from recsys.samples import bought_last, item_names
+from registry.pages import template
 from registry.refit_checks import Check, Likeness
 
 TEMPLATE = Path(__file__).with_name("refit.html.j2")
@@ -131,16 +132,8 @@ def picture(found: Likeness) -> Figure:
 
 @cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
+    filters = {
         "number": lambda value: f"{value:,}",
         "percent": lambda share: f"{100 * share:.1f}\u00a0%",
     }
-    return environment.get_template(TEMPLATE.name)
+    return template(TEMPLATE, filters)
