@@ -25,8 +25,12 @@ def signed_in(server: TeamServer, account: str, experiment: str = "") -> Iterato
             patch.setenv(name, value)
         if experiment:
             patch.setenv("MLFLOW_EXPERIMENT_NAME", experiment)
+        before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(server.uri)
-        yield MlflowClient(server.uri)
+        try:
+            yield MlflowClient(server.uri)
+        finally:
+            mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")
