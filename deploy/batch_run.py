@@ -6,7 +6,7 @@ from collections import Counter as Count
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,10 @@ from pyspark.sql import SparkSession
 
 from deploy import plots
 from deploy.audits import Counts, Finding
-from recsys import campaign, tracking
+from recsys import campaign, drift, tracking
 from recsys.batch import Batch, BlockScored, items_allowed, items_given, score_block
 from recsys.data.digest import folder_digest
+from recsys.data.facts import EPOCH
 from recsys.data.history import NewestHistory, pack_newest
 from recsys.data.replace import content_of
 from recsys.data.tables import read_tables
@@ -100,12 +101,14 @@ class Prepared:
         newest: the interactions.
         head: number of the newest commit before the run, 0 for none.
         last: the last published run of the strategy; None for the first.
+        drift: of the interactions since the fit; None where there are none.
     """
 
     batch: Batch
     newest: NewestHistory
     head: int
     last: PastRun | None
+    drift: drift.Drift | None
 
 
 @contextmanager
@@ -159,7 +162,9 @@ def prepared(job: Job, spark: SparkSession) -> Iterator[Prepared]:
             release.version,
             scored_at,
         )
-        yield Prepared(batch, newest, head.number if head else 0, past[0] if past else None)
+        number, last = head.number if head else 0, past[0] if past else None
+        moved = drift.drift_since(retail.interactions, header.before)
+        yield Prepared(batch, newest, number, last, moved)
 
 
 def _begin(store: ObjectStore, job: Job) -> tuple[datetime, list[PastRun]]:
@@ -247,6 +252,7 @@ def facts_of(
     for block in blocks:
         sources.update(block.sources)
         shortfalls.update(block.shortfalls)
+    run, end = mlflow.active_run(), EPOCH + timedelta(days=ready.newest.history.before)
     return {
         "slot": job.slot,
         "counts": asdict(counts),
@@ -254,6 +260,9 @@ def facts_of(
         "shortfalls": dict(sorted(shortfalls.items())),
         "new_customers": ready.newest.new_customers,
         "known_interactions_share": round(ready.newest.known_share, 6),
+        "interactions_end": end.date().isoformat(),
+        "drift": list(ready.drift.warnings) if ready.drift else [],
+        "mlflow_run_id": run.info.run_id if run else None,
         "model_name": job.release.name,
         "model_version": job.release.version,
         "model_digest": job.release.digest,
@@ -269,8 +278,9 @@ def facts_of(
     }
 
 
-def log(batch: Batch, facts: dict[str, Any], findings: list[Finding]) -> None:
-    """Show the run in MLflow: counts, audits, plots."""
+def log(ready: Prepared, facts: dict[str, Any], findings: list[Finding]) -> None:
+    """Show the run in MLflow: counts, audits, drift, plots."""
+    batch = ready.batch
     counts = {k: v for k, v in facts["counts"].items() if isinstance(v, int | float)}
     mlflow.log_metrics(
         {key: float(value) for key, value in counts.items()}
@@ -282,3 +292,5 @@ def log(batch: Batch, facts: dict[str, Any], findings: list[Finding]) -> None:
     mlflow.log_dict(facts | {"run": batch.run}, "batch_score.json")
     mlflow.log_figure(plots.audits(findings), "plots/audits.png")
     mlflow.log_figure(plots.sources(facts["sources"]), "plots/sources.png")
+    if ready.drift:
+        drift.show(ready.drift)

@@ -171,7 +171,7 @@ def _run(job: Job, limits: audits.Limits, accepted: dict[str, str], spark: Spark
         seconds = time.monotonic() - started
         cores = spark.sparkContext.defaultParallelism
         facts = batch_run.facts_of(job, ready, blocks, counts, seconds, cores)
-        batch_run.log(ready.batch, facts, findings)
+        batch_run.log(ready, facts, findings)
     findings = audits.decided(findings, accepted)
     facts["audits"] = [asdict(finding) for finding in findings]
     parts = [part for block in blocks for part in block.parts]

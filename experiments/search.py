@@ -177,14 +177,18 @@ def space_of(config: SearchConfig) -> Space:
             f"algorithm={config.algorithm} is unknown: choose one of "
             f"{', '.join(ALGORITHMS)}, or {ALL}."
         )
-    wanted = list(ALGORITHMS) if config.algorithm == ALL else [config.algorithm]
-    files = {name: SPACES / f"{name}.yaml" for name in wanted}
+    files = {name: SPACES / f"{name}.yaml" for name in ALGORITHMS}
+    files = {name: file for name, file in files.items() if file.exists()}
     given = [fetched(place_of(file)) for file in cli.names(config.space)]
     if config.algorithm == ALL:
-        files |= {algorithm_of(file): file for file in given}
-    elif given:
-        files = {config.algorithm: given[0]}
-    return read_spaces(files)
+        return read_spaces(files | {algorithm_of(file): file for file in given})
+    found = given[0] if given else files.get(config.algorithm)
+    if found is None:
+        raise UsageError(
+            f"nothing says where to search {config.algorithm}: write "
+            f"experiments/spaces/{config.algorithm}.yaml, or give space=FILE."
+        )
+    return read_spaces({config.algorithm: found})
 
 
 def _earlier(config: SearchConfig, dataset: Dataset, goal: Goal) -> Earlier:

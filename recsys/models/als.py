@@ -3,11 +3,13 @@
 `recsys.models.alternation` holds the jobs, `recsys.kernels.als` the arithmetic.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
@@ -24,7 +26,7 @@ from recsys.models.alternation import (
     loss_of,
     write_confidences,
 )
-from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
+from recsys.models.base import Floats, Hyperparameters, Ints, Learned, Recommender, Scorer
 from recsys.models.checkpoint import State, Steps
 from recsys.progress import Counter, say
 from recsys.session import Pool, even_tasks
@@ -55,6 +57,10 @@ class Als(Recommender):
 
     name: ClassVar[str] = "als"
     parameters_class: ClassVar[type[Hyperparameters]] = AlsParameters
+    learned: ClassVar[Mapping[str, Learned]] = {
+        CUSTOMERS: Learned("customers", pa.float32()),
+        ITEMS: Learned("items", pa.float32()),
+    }
     parameters: AlsParameters
 
     def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
@@ -96,6 +102,10 @@ class Als(Recommender):
         if kept:
             checkpoint.clear(kept)
         return steps
+
+    def bytes_a_row(self) -> int:
+        """Count two turns of both sides' factors, the copy of one, and the ranker's."""
+        return 4 * 4 * self.parameters.factors
 
     def _is_due(self, iteration: int) -> bool:
         """Tell whether a checkpoint is due; none is needed after the last iteration."""

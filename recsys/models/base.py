@@ -10,9 +10,12 @@ may be recommended. Trend and purchases are taken from the newest interactions w
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
@@ -148,16 +151,32 @@ class Explains(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Learned:
+    """An array that a recommender learns.
+
+    Attributes:
+        rows: what each of its rows stands for; there are as many.
+        values: type of its values; whole numbers are rows of items, or -1 for none.
+    """
+
+    rows: Literal["customers", "items"]
+    values: pa.DataType
+
+
 class Recommender(ABC):
     """What can be fitted. One file a recommender, one line in `recsys.models`.
 
     Attributes:
         name: its one word on command lines, tags and runs.
         parameters_class: its hyperparameters.
+        learned: name → array that `fit` leaves, each two-dimensional. A saved model holds exactly
+            these: compiled loops index by them without a look.
     """
 
     name: ClassVar[str]
     parameters_class: ClassVar[type[Hyperparameters]]
+    learned: ClassVar[Mapping[str, Learned]]
 
     def __init__(self, parameters: Hyperparameters) -> None:
         self.parameters = parameters
@@ -176,6 +195,10 @@ class Recommender(ABC):
         Returns:
             Step → metrics, such as the loss by iteration; empty where there are no steps.
         """
+
+    def bytes_a_row(self) -> int:
+        """Estimate what fitting and scoring hold in memory for a customer or an item, in bytes."""
+        return 16
 
     @abstractmethod
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:

@@ -17,26 +17,13 @@ from numpy.typing import NDArray
 
 from recsys import columns as c
 from recsys.errors import ModelError
-from recsys.models import als, arrays, item_item
+from recsys.models import ALGORITHMS, arrays
 from recsys.models.manifest import MANIFEST, MODEL_BYTES, FileFacts, damaged, shown
 from recsys.storage import Place
 
 ITEMS, CUSTOMERS = "items.parquet", "customers.parquet"
 TREND = "trend"
 ROWS_A_GROUP = 65_536
-# What each recommender learns: name → what a row is, and the type of a value. Compiled loops index
-# by these arrays without a look, so a saved one is exactly so, or it is not used.
-LEARNED: dict[str, dict[str, tuple[str, pa.DataType]]] = {
-    "popularity": {},
-    "item_item": {
-        item_item.NEIGHBOURS: ("items", pa.int32()),
-        item_item.SIMILARITIES: ("items", pa.float32()),
-    },
-    "als": {
-        als.CUSTOMERS: ("customers", pa.float32()),
-        als.ITEMS: ("items", pa.float32()),
-    },
-}
 # A model that unpacks to more must have at least a byte for so many of them. Ids alone take some
 # six bytes a row, and the widest arrays four thousand: only a bomb shrinks to a thousandth.
 SMALL_BYTES = 64 << 20
@@ -87,7 +74,8 @@ def check(folder: Path, claimed: Shapes, files: Mapping[str, FileFacts]) -> None
         CUSTOMERS: _check_table(folder / CUSTOMERS, claimed.customers, customers),
     }
     for name, (rows, width) in claimed.arrays.items():
-        kind, inner = LEARNED[claimed.algorithm][name]
+        learned = ALGORITHMS[claimed.algorithm].learned[name]
+        kind, inner = learned.rows, learned.values
         file = folder / f"{name}.parquet"
         if rows != getattr(claimed, kind):
             raise ModelError(
@@ -114,7 +102,7 @@ def unpack(folder: Path, claimed: Shapes, fitted: Place) -> None:
     """
     for name, (rows, width) in claimed.arrays.items():
         file = folder / f"{name}.parquet"
-        inner = LEARNED[claimed.algorithm][name][1]
+        inner = ALGORITHMS[claimed.algorithm].learned[name].values
         arrays.create(fitted, name, (rows, width), inner.to_pandas_dtype())
         for start, values in _first_column(file, rows, width):
             if pt.is_integer(inner):

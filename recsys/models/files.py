@@ -211,7 +211,7 @@ def read_header(folder: Path) -> tuple[Header, Shapes]:
         raise ModelError(manifest.shown(str(error), 300)) from None
     except RecursionError:
         raise manifest.damaged(where, "it is nested too deeply") from None
-    learned = contents.LEARNED[told.algorithm]
+    learned = ALGORITHMS[told.algorithm].learned
     if strangers := sorted(told.arrays.keys() ^ learned.keys()):
         raise ModelError(
             f"{where} should name the arrays {sorted(learned)} of {told.algorithm}, and differs in "

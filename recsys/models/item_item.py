@@ -5,11 +5,13 @@ j's strongest neighbours, and divided by the customer's strongest score, so that
 weigh alike for light and heavy buyers. Guests' baskets count as rows of their own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from pydantic import Field
@@ -21,7 +23,7 @@ from recsys.kernels import similarity as kernel
 from recsys.kernels.entries import rows_of
 from recsys.kernels.similarity import Similarity
 from recsys.models import arrays
-from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
+from recsys.models.base import Floats, Hyperparameters, Ints, Learned, Recommender, Scorer
 from recsys.models.checkpoint import Steps
 from recsys.session import Pool, most_tasks, run_tasks
 from recsys.storage import Place, make_folder, remove_folder
@@ -56,6 +58,10 @@ class ItemItem(Recommender):
 
     name: ClassVar[str] = "item_item"
     parameters_class: ClassVar[type[Hyperparameters]] = ItemItemParameters
+    learned: ClassVar[Mapping[str, Learned]] = {
+        NEIGHBOURS: Learned("items", pa.int32()),
+        SIMILARITIES: Learned("items", pa.float32()),
+    }
     parameters: ItemItemParameters
 
     def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
@@ -83,6 +89,10 @@ class ItemItem(Recommender):
         run_tasks(pool, task, ranges(cost, max(most_tasks(pool), entries // ENTRIES_A_TASK)))
         remove_folder(work)
         return {}
+
+    def bytes_a_row(self) -> int:
+        """Count neighbours and similarities, and the CSR made of them."""
+        return 2 * 12 * self.parameters.neighbours
 
     def open(self, arrays: dict[str, NDArray[Any]]) -> Scorer:
         """Return the scorer over the two neighbour arrays."""

@@ -4,6 +4,7 @@ It is the retail terms of `recsys.models.base` alone: every item's personal scor
 trend orders the items, and where repeat is allowed the customer's own purchases come on top.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys.data.dataset import History
-from recsys.models.base import Floats, Hyperparameters, Ints, Recommender, Scorer
+from recsys.models.base import Floats, Hyperparameters, Ints, Learned, Recommender, Scorer
 from recsys.models.checkpoint import Steps
 from recsys.session import Pool
 from recsys.storage import Place
@@ -58,6 +59,7 @@ class Popularity(Recommender):
 
     name: ClassVar[str] = "popularity"
     parameters_class: ClassVar[type[Hyperparameters]] = PopularityParameters
+    learned: ClassVar[Mapping[str, Learned]] = {}
 
     def fit(self, pool: Pool, history: History, folder: Place, kept: Place | None = None) -> Steps:
         """Learn nothing of its own: the trend is computed for every recommender."""

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 
 from recsys.data.dataset import Fold, History
 from recsys.errors import RecsysError
+from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
 from recsys.search.goal import Goal
 from recsys.search.space import Point, Space
@@ -79,13 +80,8 @@ def bytes_of(algorithm: str, parameters: Hyperparameters, history: History) -> i
     """
     rows = history.customers + history.items
     events = sum(history.customer_blocks.events)
-    widths: dict[str, int] = {
-        # Two turns of both sides' factors, the copy of one, and the ranker's.
-        "als": 4 * 4 * getattr(parameters, "factors", 0),
-        # Neighbours and similarities, and the CSR made of them.
-        "item_item": 2 * 12 * getattr(parameters, "neighbours", 0),
-    }
-    return WORKER_BYTES + events * BYTES_AN_EVENT + rows * widths.get(algorithm, 16)
+    row_bytes = ALGORITHMS[algorithm](parameters).bytes_a_row()
+    return WORKER_BYTES + events * BYTES_AN_EVENT + rows * row_bytes
 
 
 def _available(_: Any) -> tuple[str, int]:

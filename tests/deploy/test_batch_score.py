@@ -349,3 +349,19 @@ def test_a_poisonous_block_ends_the_run_with_its_error(
     with pytest.raises(Exception, match="poison in block 1"):
         score(place, spark, "poisoned")
     assert CommitLog(store_of(place / "poisoned")).head() is None
+
+
+def test_what_has_moved_since_the_fit_is_shown_and_published(
+    outcome: Outcome, place: Path, spark: SparkSession
+) -> None:
+    score(place, spark, "moved")
+    facts = read_manifest(place / "moved")[1]["facts"]
+    run = mlflow.get_run(facts["mlflow_run_id"])
+    found = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/drift.json")
+    # The fit saw all but the test window of 28 days.
+    assert found["after"]["days"] == 28
+    warned = [finding["text"] for finding in found["findings"] if finding["warns"]]
+    assert facts["drift"] == warned
+    last = read_tables(spark, place / "out" / "ingested").interactions
+    day = last.agg(F.max(F.to_date("timestamp"))).collect()[0][0] + timedelta(days=1)
+    assert facts["interactions_end"] == day.isoformat()

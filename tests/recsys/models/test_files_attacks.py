@@ -105,7 +105,7 @@ def test_an_intact_model_of_each_recommender_is_loaded(
 def test_what_a_recommender_learns_is_declared(models: dict[str, Path], name: str) -> None:
     tables = {"items", "customers"}
     written = {file.stem for file in models[name].glob("*.parquet")} - tables
-    assert written == set(contents.LEARNED[name])
+    assert written == set(ALGORITHMS[name].learned)
 
 
 def test_a_model_larger_than_any_is_refused_by_its_header(
