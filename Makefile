@@ -15,7 +15,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 export MLFLOW_DISABLE_TELEMETRY = true
 export GIT_PYTHON_REFRESH = quiet
 
-.PHONY: help setup jars demo demo-azure test test-slow test-all bench lint format ui constraints clean
+.PHONY: help setup jars demo demo-azure test test-slow test-all bench lint format docs ui sql constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -57,11 +57,19 @@ format: setup  ## put the code into the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup  ## build the documentation's site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open build/site/index.html; its search needs a server:"
+	@echo "  .venv/bin/python -m http.server --bind 127.0.0.1 --directory build/site 8000"
+
 ui: setup  ## show the runs in a browser (PORT=5000)
 	@echo "Open http://127.0.0.1:$(PORT)/?workflowType=machine_learning (Ctrl-C ends it)."
 	@PYTHONWARNINGS=ignore MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server \
 		--host 127.0.0.1 --port $(PORT) --allowed-hosts 127.0.0.1:$(PORT),localhost:$(PORT) \
 		--workers 1 --backend-store-uri "$$MLFLOW_TRACKING_URI"
+
+sql: setup  ## ask the flow's tables in Spark SQL (OUTPUT=out)
+	@$(BIN)/python -m deploy.sql --root '$(OUTPUT)'
 
 constraints:  ## pin all that conda.yaml's packages need (UPGRADE=--upgrade for newer ones)
 	@test -x $(BIN)/uv || $(MAKE) setup

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from recsys import cli
 from recsys.config import Config
+from recsys.errors import DataError
 from recsys.progress import say
 from recsys.published import run_of
 from recsys.storage import Commit, CommitLog, store_of
@@ -21,8 +22,16 @@ class HistoryConfig(Config):
 
 
 def row(commit: Commit) -> dict[str, Any]:
-    """Return what a person wants to know of a commit."""
+    """Return what a person wants to know of a commit.
+
+    Raises:
+        DataError: it published something else than recommendations.
+    """
     facts = commit.payload["facts"]
+    if "strategy" not in facts:
+        raise DataError(
+            "These are no recommendations: give the folder that batch_score publishes to."
+        )
     note = ""
     if "republished" in commit.payload:
         note = f"commit {commit.payload['republished']} again: {commit.payload['reason']}"

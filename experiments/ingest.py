@@ -1,5 +1,6 @@
 """Turn a retailer's raw transactions into the tables interactions, items and quarantine."""
 
+import time
 from typing import Literal
 
 import mlflow
@@ -8,14 +9,22 @@ from pyspark.sql import SparkSession
 
 from recsys.cli import run
 from recsys.config import Config
-from recsys.data.interactions import REPORT, IngestReport, ingest
+from recsys.data.ingest_report import IngestReport
+from recsys.data.interactions import REPORT, ingest
 from recsys.data.mapping import Mapping
 from recsys.data.replace import content_of
-from recsys.errors import UsageError
+from recsys.data.stream.following import Stream, StreamOptions, follow
+from recsys.data.stream.publishing import STREAM
+from recsys.data.stream.state import NOT_TAKEN, State
+from recsys.data.stream.verdicts import Patience
+from recsys.errors import DataError, UsageError
 from recsys.progress import say
 from recsys.session import spark_session
 from recsys.storage import fetched, place_of
 from recsys.tracking import step_run
+
+# Refused files whose reasons the last line of a run tells; stream.json has all.
+SHOWN = 5
 
 
 class IngestConfig(Config):
@@ -24,7 +33,28 @@ class IngestConfig(Config):
     source: str = Field(description="CSV, CSV.gz or Parquet: a file, a folder, or a glob in quotes")
     output: str = Field(description="folder to write; a former ingest there is replaced")
     mapping: str = Field("online_retail", description="a preset's name, or a YAML file")
-    mode: Literal["batch", "stream"] = Field("batch", description="batch: all files, once")
+    mode: Literal["batch", "stream"] = Field(
+        "batch", description="batch: all files, once; stream: each file of a folder, as it arrives"
+    )
+    trigger: str | None = Field(
+        None, description="stream: go on, with a micro-batch every '1 minute'; none: take and end"
+    )
+    state: str | None = Field(
+        None, description="stream: folder of what was taken; none: OUTPUT.stream"
+    )
+    max_files: int = Field(1000, ge=1, description="stream: files in a micro-batch")
+    quiet_seconds: float = Field(
+        5, ge=0, description="stream: a file that changed since is still being written"
+    )
+    patience_seconds: float = Field(
+        3600, ge=0, description="stream: a file without a proper end is waited for so long"
+    )
+
+    @property
+    def stream(self) -> StreamOptions:
+        """How a landing folder is followed."""
+        patience = Patience(self.quiet_seconds, self.patience_seconds)
+        return StreamOptions(self.trigger, self.state, self.max_files, patience)
 
 
 def run_ingest(config: IngestConfig, spark: SparkSession) -> IngestReport:
@@ -35,15 +65,44 @@ def run_ingest(config: IngestConfig, spark: SparkSession) -> IngestReport:
         DataError: the source cannot be used; the former output still stands.
     """
     mapping = Mapping.load(config.mapping)
-    if config.mode == "stream":
-        raise UsageError("mode=stream is not available yet: use mode=batch.")
+    if config.trigger is not None:
+        raise UsageError("trigger is for mode=stream: add that, or leave the trigger out.")
     with step_run("ingest", f"ingest {place_of(config.source).name}", config.model_dump()):
         report = ingest(spark, config.source, config.output, mapping)
-        mlflow.log_metrics(_metrics(report))
-        mlflow.set_tag("recsys.mapping_digest", report.mapping_digest)
-        mlflow.log_artifact(str(fetched(content_of(config.output) / REPORT)))
+        _log(report, config)
     say(summary(report))
     return report
+
+
+def run_stream(config: IngestConfig, spark: SparkSession) -> Stream:
+    """Follow a landing folder within an MLflow run, whose metrics go by publication.
+
+    Raises:
+        UsageError: a wrong parameter.
+        DataError: the rows cannot be used as they are; the former output still stands.
+    """
+    mapping, options = Mapping.load(config.mapping), config.stream
+    name = f"ingest {place_of(config.source).name}"
+    with step_run("ingest", name, config.model_dump()) as run:
+        started = time.monotonic()
+
+        def told(stream: Stream) -> None:
+            # By id: a micro-batch runs in a thread that knows of no open run.
+            metrics = _metrics(stream.tables) if stream.tables else {}
+            metrics |= _file_metrics(stream.state) | {"seconds": time.monotonic() - started}
+            mlflow.log_metrics(metrics, step=stream.state.number, run_id=run.info.run_id)
+
+        stream = follow(spark, config.source, config.output, mapping, options, told)
+        if stream.tables is not None:
+            _log(stream.tables, config, STREAM)
+    say(summary(stream.tables) if stream.tables else "nothing is published yet")
+    return stream
+
+
+def left_out(stream: Stream) -> list[str]:
+    """Say of each file that was refused why, one line a file."""
+    refused = stream.state.with_verdict("refused")
+    return [f"{name}: {known.reason}" for name, known in refused.items()]
 
 
 def summary(report: IngestReport) -> str:
@@ -64,8 +123,35 @@ def summary(report: IngestReport) -> str:
 
 
 def main(config: IngestConfig) -> None:
-    """Ingest in a Spark session of its own."""
-    run_ingest(config, spark_session("ingest", config.source, config.output))
+    """Ingest in a Spark session of its own.
+
+    Raises:
+        DataError: files of the landing folder were refused; the tables hold all others.
+    """
+    if config.mode == "batch":
+        run_ingest(config, spark_session("ingest", config.source, config.output))
+        return
+    places = (config.source, config.output, config.state)
+    refused = left_out(run_stream(config, spark_session("ingest", *places)))
+    if refused:
+        raise DataError(
+            f"{len(refused)} file(s) of {config.source} were refused, all others were taken; mend "
+            f"or remove them, then run again. {'. '.join(refused[:SHOWN])}."
+        )
+
+
+def _log(report: IngestReport, config: IngestConfig, *more: str) -> None:
+    """Log the counts and the reports of the tables."""
+    mlflow.log_metrics(_metrics(report))
+    mlflow.set_tag("recsys.mapping_digest", report.mapping_digest)
+    for name in (REPORT, *more):
+        mlflow.log_artifact(str(fetched(content_of(config.output) / name)))
+
+
+def _file_metrics(state: State) -> dict[str, float]:
+    """Count the files by what became of them."""
+    counts = {verdict: float(len(state.with_verdict(verdict))) for verdict in NOT_TAKEN}
+    return {"files/taken": float(len(state.taken))} | {f"files/{n}": v for n, v in counts.items()}
 
 
 def _metrics(report: IngestReport) -> dict[str, float]:

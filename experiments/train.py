@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, create_model
-from pyspark.sql import SparkSession
 
 from recsys import cli, tracking
 from recsys.config import Config
@@ -21,7 +20,7 @@ from recsys.models import ALGORITHMS
 from recsys.models.base import Hyperparameters
 from recsys.progress import say
 from recsys.segments import SEGMENTS_HELP
-from recsys.session import scratch_folder, spark_session
+from recsys.session import Pool, scratch_folder, spark_session
 from recsys.storage import Place, place_of
 from recsys.strategy import Strategy, load_strategy
 from recsys.training import run_name, train
@@ -50,7 +49,7 @@ def run_train(
     algorithm: str,
     dataset_path: str,
     parameters: Hyperparameters,
-    spark: SparkSession,
+    pool: Pool,
     segments: Sequence[str] = (),
     checkpoints: str | None = None,
     strategy: Strategy | None = None,
@@ -61,7 +60,7 @@ def run_train(
         algorithm: name of the recommender, also the run's step.
         dataset_path: folder that `prepare` wrote.
         parameters: its hyperparameters.
-        spark: the session.
+        pool: where the tasks run.
         segments: columns of the customers or items table whose groups are judged separately.
         checkpoints: folder for a long fit's state; None: beside the dataset.
         strategy: under whose rule on bought items the run is judged, too.
@@ -74,13 +73,13 @@ def run_train(
         tracking.step_run(
             algorithm, run_name(algorithm, parameters), logged | parameters.model_dump()
         ) as run,
-        scratch_folder(spark, algorithm) as scratch,
+        scratch_folder(pool, algorithm) as scratch,
         tempfile.TemporaryDirectory(prefix="recsys-model-") as model,
     ):
         tracking.log_dataset(dataset, "train")
         kept = place_of(checkpoints) if checkpoints else beside(dataset.path, "checkpoints")
         saved = Path(model) / "model"
-        trained = train(spark, dataset, algorithm, parameters, scratch, saved, kept, strategy)
+        trained = train(pool, dataset, algorithm, parameters, scratch, saved, kept, strategy)
         tracking.log_training(trained, dataset, run, segments)
         for question, found in trained.test.estimates.items():
             ndcg = found["ndcg_at_10"]

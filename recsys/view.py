@@ -70,6 +70,9 @@ STEPS = {
     "rollback": "The previous release holds the stage again. Next: `batch_score`.",
     "batch_score": "Recommendations for every customer, published by one commit. Next: the counts "
     "below, then read the table through its commit.",
+    "measure": "What campaigns did, a child run each. Next: `report.html` under *Artifacts*.",
+    "monthly": "A month of the platform; each step is a child run. Next: the *measure* child's "
+    "report, and the *compare* child's dossier.",
 }
 COMPARED = "[The last comparison]({page}) side by side, and [its dossier]({dossier}): {sentence}"
 NOT_COMPARED = "`python -m registry.compare` for who beats whom, and for how many customers."

@@ -7,13 +7,14 @@ import pytest
 import yaml
 
 from deploy.batch_score import BatchScoreConfig
+from deploy.measure.config import MeasureConfig
 from deploy.pipeline import PipelineConfig
 from experiments.ingest import IngestConfig
 from experiments.prepare import PrepareConfig
 from experiments.search import SearchConfig
 from experiments.train import train_config
 from recsys.config import Config
-from recsys.data.simulate import SimulateConfig
+from recsys.data.continued import ContinueConfig
 from registry.compare import CompareConfig
 from registry.promote import PromoteConfig
 from registry.refit import RefitConfig
@@ -22,7 +23,7 @@ from registry.rollback import RollbackConfig
 PROJECT = yaml.safe_load((Path(__file__).parent.parent / "MLproject").read_text("utf-8"))
 CONFIGS: dict[str, type[Config]] = {
     "main": PipelineConfig,
-    "simulate": SimulateConfig,
+    "simulate": ContinueConfig,
     "ingest": IngestConfig,
     "prepare": PrepareConfig,
     "popularity": train_config("popularity"),
@@ -34,6 +35,7 @@ CONFIGS: dict[str, type[Config]] = {
     "promote": PromoteConfig,
     "rollback": RollbackConfig,
     "batch_score": BatchScoreConfig,
+    "measure": MeasureConfig,
 }
 ENTRY_POINTS = PROJECT["entry_points"]
 

@@ -60,7 +60,7 @@ def make_purchases(
 ) -> Purchases:
     """Draw about `rows` rows of sales and returns over `days` days."""
     baskets = _baskets(market, rows * BASE_SHARE, days, guest_share, first_day_of_year, rng)
-    basket, item = _lines(market, baskets, first_day_of_year, rng)
+    basket, item = basket_lines(market, baskets, first_day_of_year, rng)
     basket, item = _with_repeats(market, baskets, basket, item, rng)
     extra = np.where(market.rebuy_days[item] > 0, 0.8, 0.2)
     quantity = 1 + rng.poisson(extra)
@@ -110,22 +110,34 @@ def _baskets(
     regular = np.arange(len(shopper)) < visits.sum()
     first = np.where(regular, market.arrival[taste], 0)
     last = np.where(regular, market.departure[taste], days - 1)
-    # Weekends and the weeks before Christmas are busier.
-    day_of_year = (np.arange(days) + first_day_of_year) % 365
-    busy = np.where(np.arange(days) % 7 >= 5, 1.6, 1.0)
-    busy = busy * np.where((day_of_year > 320) & (day_of_year < 358), 1.5, 1.0)
-    until = np.concatenate([[0.0], np.cumsum(busy)])
+    until = np.concatenate([[0.0], np.cumsum(busyness(days, first_day_of_year))])
     at = until[first] + rng.random(len(shopper)) * (until[last + 1] - until[first])
     day = np.clip(np.searchsorted(until, at, side="right") - 1, first, last)
-    clock = (8 + 12 * rng.beta(2.2, 1.8, len(shopper))) * 3600
-    time = day * DAY + clock.astype(np.int64)
-    home = rng.random(len(shopper)) < 0.9
-    store = np.where(home, market.store[taste], rng.integers(0, STORES, len(shopper)))
+    time = day * DAY + shop_hours(len(shopper), rng)
+    store = visited_stores(market, taste, rng)
     order = np.lexsort((time, shopper))
     return Baskets(shopper[order], taste[order], time[order], store[order])
 
 
-def _lines(
+def busyness(days: int, first_day_of_year: int) -> Floats:
+    """Return (days,): how busy each day is; weekends and the weeks before Christmas are more so."""
+    day_of_year = (np.arange(days) + first_day_of_year) % 365
+    busy = np.where(np.arange(days) % 7 >= 5, 1.6, 1.0)
+    return busy * np.where((day_of_year > 320) & (day_of_year < 358), 1.5, 1.0)
+
+
+def shop_hours(visits: int, rng: np.random.Generator) -> Ints:
+    """Draw (visits,): seconds since midnight, while the shops are open."""
+    return np.asarray((8 + 12 * rng.beta(2.2, 1.8, visits)) * 3600).astype(np.int64)
+
+
+def visited_stores(market: Market, who: Ints, rng: np.random.Generator) -> Ints:
+    """Draw (visits,): mostly the home store of the customer."""
+    home = rng.random(len(who)) < 0.9
+    return np.where(home, market.store[who], rng.integers(0, STORES, len(who)))
+
+
+def basket_lines(
     market: Market, baskets: Baskets, first_day_of_year: int, rng: np.random.Generator
 ) -> tuple[Ints, Ints]:
     """Fill the baskets with items; return (rows,) basket and item, ordered by basket."""

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 from recsys import columns as c
 from recsys.data.mapping import Binding, Mapping
 from recsys.data.reasons import Reason
-from recsys.data.source import LINE, SOURCE
+from recsys.data.source import FILE, LINE, SOURCE
 
 IS_RETURN, KEY, TEXTS, NETTED = "is_return", "key", "texts", "netted"
 ODD, BROKEN = "odd", "broken"
@@ -43,6 +43,7 @@ def normalise(rows: DataFrame, binding: Binding, mapping: Mapping) -> DataFrame:
     return texts.select(
         SOURCE,
         LINE,
+        FILE,
         BROKEN,
         F.xxhash64(F.concat_ws("\u0001", LINE, *whole)).alias(KEY),
         *[text[name].alias(name) for name in (c.CUSTOMER_ID, c.ITEM_ID, c.BASKET_ID)],
@@ -70,9 +71,10 @@ def _texts(rows: DataFrame, binding: Binding, mapping: Mapping) -> DataFrame:
             return F.upper(given)
         return given
 
-    return rows.select(SOURCE, LINE, odd.alias(ODD)).select(
+    return rows.select(SOURCE, LINE, FILE, odd.alias(ODD)).select(
         SOURCE,
         LINE,
+        FILE,
         F.when(F.col(ODD), joined.rlike(BROKEN_CHARACTERS)).otherwise(False).alias(BROKEN),
         F.struct(*[known(name).alias(name) for name in names]).alias(TEXTS),
     )

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from recsys.config import Config
 from recsys.data.market import DEPARTMENTS, REGIONS, Market, make_market
-from recsys.data.purchases import make_purchases
+from recsys.data.purchases import Purchases, make_purchases
 from recsys.data.replace import replaced
 from recsys.data.till import Till, plant, write_months
 from recsys.storage import Place, filled, place_of
@@ -62,22 +62,10 @@ def simulate(config: SimulateConfig) -> Simulation:
     Raises:
         UsageError: the output holds something that is not a simulation.
     """
-    seeds = np.random.SeedSequence(config.seed).spawn(4)
-    draw_market, draw_purchases, draw_till, draw_faults = map(np.random.default_rng, seeds)
+    *_, draw_till, draw_faults = _generators(config)
     output = place_of(config.output)
     with replaced(output, MARKER) as fresh, filled(fresh) as folder:
-        market = make_market(
-            config.customers, config.items, config.days, config.tastes, draw_market
-        )
-        purchases = make_purchases(
-            market,
-            rows=config.customers * config.rows_per_customer,
-            days=config.days,
-            first_day_of_year=config.start.timetuple().tm_yday,
-            guest_share=config.guest_share,
-            return_share=config.return_share,
-            rng=draw_purchases,
-        )
+        market, purchases = trade(config)
         faults = plant(purchases, config.bad_share, draw_faults)
         rows = write_months(Till(market, purchases, config.start, draw_till), faults, folder)
         (folder / "truth").mkdir()
@@ -88,10 +76,31 @@ def simulate(config: SimulateConfig) -> Simulation:
             rows=rows,
             guest_rows=int((purchases.customer < 0).sum()),
             planted={reason: n for reason, n in (spoilt | purchases.planted).items() if n},
-            digest=_digest(folder),
+            digest=digest_of(folder),
         )
         _describe(config, result, folder / MARKER)
     return result
+
+
+def trade(config: SimulateConfig) -> tuple[Market, Purchases]:
+    """Draw the market and what its customers did; the same parameters draw the same."""
+    draw_market, draw_purchases, *_ = _generators(config)
+    market = make_market(config.customers, config.items, config.days, config.tastes, draw_market)
+    purchases = make_purchases(
+        market,
+        rows=config.customers * config.rows_per_customer,
+        days=config.days,
+        first_day_of_year=config.start.timetuple().tm_yday,
+        guest_share=config.guest_share,
+        return_share=config.return_share,
+        rng=draw_purchases,
+    )
+    return market, purchases
+
+
+def _generators(config: SimulateConfig) -> list[np.random.Generator]:
+    """Return the generators of market, purchases, till and faults."""
+    return [np.random.default_rng(s) for s in np.random.SeedSequence(config.seed).spawn(4)]
 
 
 def _write_truth(market: Market, folder: Path) -> None:
@@ -129,7 +138,7 @@ def _vectors(matrix: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, matrix.shape[1])
 
 
-def _digest(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
     """Digest every file's name and bytes."""
     total = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):

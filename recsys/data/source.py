@@ -3,13 +3,15 @@
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from glob import glob
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -39,10 +41,26 @@ from recsys.storage import (
     spark_path,
 )
 
-SOURCE, LINE = "source", "line"
+SOURCE, LINE, FILE = "source", "line", "source_file"
 # A header is far shorter; of a file in a cloud no more is fetched to see it.
 HEADER_BYTES = 1 << 20
 SUFFIXES = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
+
+
+class UnreadableFileError(DataError):
+    """A file is truncated, damaged, or not the format its name says.
+
+    Attributes:
+        path: the file's path or name.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        name = path.rstrip("/").rpartition("/")[2]
+        super().__init__(
+            f"{name} cannot be read (truncated, damaged, or not the format its name says): "
+            "fetch it again, or leave it out."
+        )
 
 
 @dataclass(frozen=True)
@@ -74,11 +92,11 @@ def find_files(source: str, mapping: Mapping) -> Files:
         DataError: no files, no header, an unreadable file, or files whose columns differ.
     """
     paths = _paths(source)
-    kinds = {_kind(path) for path in paths}
+    kinds = {kind_of(path) for path in paths}
     if len(kinds) > 1:
         raise UsageError(f"{source} mixes CSV and Parquet: give a glob such as 'folder/*.csv'.")
     kind = str(kinds.pop())
-    headers = {path: _header(path, kind, mapping) for path in paths}
+    headers = {path: header_of(path, kind, mapping) for path in paths}
     filled = {path: header for path, header in headers.items() if header}
     if not filled:
         raise DataError(f"{source} is empty: give files with a header line and rows.")
@@ -89,18 +107,18 @@ def find_files(source: str, mapping: Mapping) -> Files:
                 f"{path.name} has the columns {', '.join(header)} but {first.name} has "
                 f"{', '.join(columns)}: ingest files of one form at a time."
             )
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{first.name} names a column twice: rename one of {', '.join(columns)}.")
+    check_names(first.name, columns)
     return Files(source, tuple(spark_path(path) for path in filled), kind, columns)
 
 
 def read_rows(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
-    """Read every row: `source` (a struct of the columns as text) and `line`.
+    """Read every row: `source` (a struct of the columns as text), `line` and `source_file`.
 
     `line` is the whole text of a CSV row that has not one field a column, else null.
+    `source_file` is the URI of the file that the row stands in.
     """
     if files.kind == "parquet":
-        rows = spark.read.parquet(*files.paths)
+        rows = spark.read.parquet(*map(_literal, files.paths))
         fields = [_text(rows.schema[name].dataType, _quoted(name)) for name in files.columns]
         line = F.lit(None).cast("string")
     else:
@@ -108,7 +126,8 @@ def read_rows(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
         fields = [_quoted(name) for name in files.columns]
         line = _quoted(_line_column(files))
     named = [field.alias(name) for field, name in zip(fields, files.columns, strict=True)]
-    return rows.select(F.struct(*named).alias(SOURCE), line.alias(LINE))
+    file = rows.metadataColumn("_metadata")["file_path"].alias(FILE)
+    return rows.select(F.struct(*named).alias(SOURCE), line.alias(LINE), file)
 
 
 @contextmanager
@@ -125,8 +144,9 @@ def reading(spark: SparkSession, files: Files) -> Iterator[None]:
         text = str(error)
         if "FAILED_READ_FILE" not in text:
             raise
-        named = [path for path in files.paths if Path(path).name in text] or [files.name]
-        raise _unreadable(Path(named[0]).name) from error
+        # The longest, for one file's name may begin with another's.
+        named = [path for path in files.paths if bare_path(path) in unquote(text)]
+        raise UnreadableFileError(max(named, key=len, default=files.name)) from error
     finally:
         spark.sparkContext.setLogLevel("ERROR")
 
@@ -141,14 +161,14 @@ def _in_cloud(source: str) -> list[RemotePath]:
     place = place_of(source)
     if any(sign in place.name for sign in "*?["):
         place, pattern = place.parent, place.name
-    elif _kind(place) and not files_below(place):
+    elif kind_of(place) and not files_below(place):
         if not exists(place):
             raise UsageError(f"{source} does not exist: give a file, a folder, or a glob.")
         return [place] if isinstance(place, RemotePath) else []
     else:
         pattern = "*"
     folder = content_of(place)
-    found = [f for f in files_below(folder) if _is_named_data(f) and fnmatch(f.name, pattern)]
+    found = [f for f in files_below(folder) if is_named_data(f) and fnmatch(f.name, pattern)]
     right_there = [f for f in found if f.parent == folder]
     if not found:
         raise DataError(f"{source} has no .csv, .csv.gz or .parquet files: give their folder.")
@@ -166,7 +186,7 @@ def _on_disk(source: str) -> list[Path]:
             raise DataError(f"{source} has no .csv, .csv.gz or .parquet files: give their folder.")
         return sorted(found)
     if place.exists():
-        if _kind(place) is None:
+        if kind_of(place) is None:
             raise UsageError(
                 f"{source} must end in .csv, .csv.gz or .parquet: rename or export it."
             )
@@ -178,20 +198,27 @@ def _on_disk(source: str) -> list[Path]:
     return sorted(found)
 
 
-def _kind(path: Place) -> str | None:
+def kind_of(path: Place) -> str | None:
+    """Return `csv` or `parquet`, as a file's name says; None where it says neither."""
     return next((kind for end, kind in SUFFIXES.items() if path.name.lower().endswith(end)), None)
 
 
 def _is_data(path: Path) -> bool:
-    return path.is_file() and _is_named_data(path)
+    return path.is_file() and is_named_data(path)
 
 
-def _is_named_data(path: Place) -> bool:
-    return not path.name.startswith((".", "_")) and _kind(path) is not None
+def is_named_data(path: Place) -> bool:
+    """Tell whether a file's name is one of data: of a known kind, and not hidden."""
+    return not path.name.startswith((".", "_")) and kind_of(path) is not None
 
 
-def _header(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
-    """Read a file's column names; none where the file is empty."""
+def header_of(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
+    """Read a file's column names; none where the file is empty.
+
+    Raises:
+        UnreadableFileError: it is truncated, damaged, or of another format.
+        UsageError: the mapping's encoding is not known.
+    """
     try:
         encoding = "utf-8-sig" if mapping.encoding.upper() == "UTF-8" else mapping.encoding
         with opened(path) as file:
@@ -205,14 +232,23 @@ def _header(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
     except LookupError:
         raise UsageError(f"the mapping's encoding {mapping.encoding!r} is not known.") from None
     except (OSError, EOFError, ValueError, csv.Error) as error:
-        raise _unreadable(path.name) from error
+        raise UnreadableFileError(path.name) from error
 
 
-def _unreadable(name: str) -> DataError:
-    return DataError(
-        f"{name} cannot be read (truncated, damaged, or not the format its name says): "
-        "fetch it again, or leave it out."
-    )
+def check_names(file: str, columns: Sequence[str]) -> None:
+    """Raise DataError where a file names a column twice."""
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{file} names a column twice: rename one of {', '.join(columns)}.")
+
+
+def bare_path(uri: str) -> str:
+    """Return a path or URI without what Spark writes in another way: `file:/x`, `file:///x`."""
+    return (uri.partition(":/")[2] if ":/" in uri else uri).strip("/")
+
+
+def _literal(path: str) -> str:
+    """Write a path so that Spark takes no character of a file's name for a pattern."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
 
 
 def _read_csv(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
@@ -230,7 +266,9 @@ def _read_csv(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
         "mode": "PERMISSIVE",
         "columnNameOfCorruptRecord": line,
     }
-    return spark.read.options(**options).schema(schema).csv(list(files.paths))
+    return (
+        spark.read.options(**options).schema(schema).csv([_literal(path) for path in files.paths])
+    )
 
 
 def _line_column(files: Files) -> str:

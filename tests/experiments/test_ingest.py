@@ -52,6 +52,7 @@ def test_a_failure_marks_the_run_and_leaves_nothing(
     [
         ("--mapping", "nope", "there is no mapping 'nope'"),
         ("--mode", "later", "mode='later' is not usable"),
+        ("--trigger", "1 minute", "trigger is for mode=stream"),
         ("--source", "nowhere.csv", "nowhere.csv does not exist"),
     ],
 )
@@ -69,3 +70,29 @@ def test_wrong_parameters_exit_with_2(
         run(main, IngestConfig, None, "ingest", [part for pair in given.items() for part in pair])
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_stream_takes_what_is_there_and_ends_telling_what_it_refused(
+    spark: SparkSession, mlflow_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    truth = simulate(SimulateConfig(output=str(raw), customers=100, items=40, days=60))
+    (raw / "other.csv").write_text("a,b\n1,2\n")
+    options = {"source": raw, "output": out, "mapping": "simulated", "mode": "stream"}
+    options |= {"quiet_seconds": 0, "trigger": "none", "state": tmp_path / "state"}
+    with pytest.raises(SystemExit) as stopped:
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        run(main, IngestConfig, None, "ingest", words)
+    assert stopped.value.code == 1
+    told = capsys.readouterr()
+    assert "1 file(s) of" in told.err and "other.csv: " in told.err
+    assert f"{truth.rows:,} rows in" in told.out
+    (found,) = mlflow.search_runs(output_format="list")
+    assert found.info.status == "FINISHED"
+    metrics = found.data.metrics
+    assert metrics["rows_in"] == truth.rows
+    assert (metrics["files/refused"], metrics["files/waiting"]) == (1, 0)
+    assert metrics["files/taken"] == len(json.loads((out / "ingest.json").read_text())["files"])
+    logged = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/stream.json")
+    assert [*json.loads(logged)["refused"]] == ["other.csv"]
+    assert (tmp_path / "state" / "_commits").is_dir()

@@ -1,20 +1,16 @@
 """The notebook compares real runs in a real kernel, tells the policy's decision, writes nothing."""
 
-import json
 import os
 import re
 import sqlite3
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-import nbformat
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 from pyspark.sql import SparkSession
 
@@ -28,12 +24,21 @@ from registry.evidence import Entrant, HitTables, entrants
 from registry.pairing import pair_all
 from registry.policy import Decision, decide, show
 from registry.rulebook import read_policy
+from tests.notebooks.kernel import (
+    HTML,
+    MARKDOWN,
+    NOTEBOOKS,
+    PNG,
+    cells,
+    execute,
+    read_notebook,
+    set_up_kernel,
+    shown,
+)
 from tests.recsys.builders import WINDOW_DAYS, retailer, write_interactions
 
-NOTEBOOK = Path(__file__).parent.parent.parent / "notebooks" / "compare_runs.ipynb"
-KERNEL = "the-interpreter-of-the-tests"
+NOTEBOOK = "compare_runs.ipynb"
 TRAINED = ("popularity", "item_item")
-PNG, HTML, MARKDOWN = "image/png", "text/html", "text/markdown"
 
 
 @dataclass(frozen=True)
@@ -48,16 +53,7 @@ class Executed:
 
     def shown(self, cell: str, kind: str) -> list[str]:
         """Return what a cell shows, of one media type."""
-        outputs = cells(self.notebook)[cell].outputs
-        return ["".join(o.data[kind]) for o in outputs if "data" in o and kind in o.data]
-
-
-def cells(notebook: NotebookNode) -> Mapping[str, NotebookNode]:
-    return {cell.id: cell for cell in notebook.cells}
-
-
-def read_notebook() -> NotebookNode:
-    return nbformat.read(NOTEBOOK, as_version=nbformat.NO_CONVERT)
+        return shown(self.notebook, cell, kind)
 
 
 @pytest.fixture(scope="module")
@@ -98,35 +94,11 @@ def executed(
             for name in TRAINED:
                 run_train(name, str(dataset.path), ALGORITHMS[name].parameters_class(), spark)
             runs, before = entrants(dataset.digest), content(place)
-            notebook = read_notebook()
+            notebook = read_notebook(NOTEBOOK)
             execute(notebook)
             return Executed(notebook, runs, decided(runs, dataset), before, content(place))
         finally:
             mlflow.set_tracking_uri(previous)
-
-
-def set_up_kernel(patch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Make a kernel of the current interpreter known; nothing of the user's own Jupyter counts."""
-    spec = folder / "kernels" / KERNEL / "kernel.json"
-    spec.parent.mkdir(parents=True)
-    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    spec.write_text(json.dumps({"argv": command, "display_name": KERNEL, "language": "python"}))
-    patch.setenv("JUPYTER_PATH", str(folder))
-    patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
-    patch.setenv("IPYTHONDIR", str(folder / "ipython"))
-    patch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-
-
-def execute(notebook: NotebookNode) -> None:
-    """Run every cell in a kernel on the loopback interface; it ends with the last cell."""
-    client = NotebookClient(
-        notebook,
-        kernel_name=KERNEL,
-        timeout=120,
-        resources={"metadata": {"path": str(NOTEBOOK.parent)}},
-    )
-    client.execute()
-    assert client.km is None
 
 
 def decided(runs: list[Entrant], dataset: Dataset) -> Decision:
@@ -223,8 +195,8 @@ def test_nothing_is_written_to_mlflow(executed: Executed) -> None:
 def test_without_dataset_or_runs_it_says_what_to_do(
     dataset: Dataset, mlflow_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = {name: cell.source for name, cell in cells(read_notebook()).items()}
-    monkeypatch.chdir(NOTEBOOK.parent)
+    code = {name: cell.source for name, cell in cells(read_notebook(NOTEBOOK)).items()}
+    monkeypatch.chdir(NOTEBOOKS)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("MPLBACKEND", "agg")
     monkeypatch.setenv("RECSYS_DATASET", str(tmp_path / "nowhere"))
@@ -233,16 +205,3 @@ def test_without_dataset_or_runs_it_says_what_to_do(
     monkeypatch.setenv("RECSYS_DATASET", str(dataset.path))
     with pytest.raises(LookupError, match="0 finished runs on this dataset: run `make demo` first"):
         exec("\n".join(code[name] for name in ("set-up", "imports", "load")), {})
-
-
-def test_it_is_committed_without_results_and_paths_of_a_machine() -> None:
-    notebook, text = read_notebook(), NOTEBOOK.read_text("utf-8")
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    assert notebook.metadata.kernelspec.name == "python3"
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            assert cell.outputs == []
-            assert cell.execution_count is None
-    assert all(re.fullmatch(r"[a-z][a-z-]+", cell.id) for cell in notebook.cells)
-    assert not re.search(r"(?<![\w.{}/])/(home|root|work|tmp|Users|usr|opt)\b|[A-Z]:\\\\", text)

@@ -1,0 +1,1 @@
+"""What campaigns did: from published recommendations and later purchases to effects, reported."""

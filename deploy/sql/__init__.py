@@ -1,0 +1,1 @@
+"""Spark SQL for analysts: documented views over what the flow wrote."""

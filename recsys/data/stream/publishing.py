@@ -1,0 +1,134 @@
+"""Make the tables of all rows that were taken: the same tables as a batch ingest of the files."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from recsys.config import Config
+from recsys.data.ingest_report import IngestReport
+from recsys.data.interactions import REPORT, WORK, kept, write_tables
+from recsys.data.mapping import Mapping
+from recsys.data.replace import content_of, current, replaced
+from recsys.data.rules import judge_rows
+from recsys.data.stream.state import KEPT, NOT_TAKEN, State, rows_of
+from recsys.errors import DataError
+from recsys.progress import stage
+from recsys.storage import Place, read_file, remove_folder, write_file
+
+STREAM = "stream.json"
+
+
+class StreamReport(Config):
+    """What became of the files of a landing folder; stands in the output as stream.json."""
+
+    state: str  # id of the state that the tables were made from
+    rows_commit: int  # number of its commit whose rows they hold
+    mapping_digest: str
+    files: int  # taken
+    duplicates: dict[str, str]  # file → why; so are the others
+    refused: dict[str, str]
+    waiting: dict[str, str]
+
+
+def published(output: Place) -> StreamReport | None:
+    """Return what the tables in an output were made from; None where no stream made them."""
+    data = read_file(content_of(output) / STREAM) if current(output) else None
+    return None if data is None else StreamReport.checked(json.loads(data), f"{output}/{STREAM}")
+
+
+def published_commit(output: Place, state: State) -> int:
+    """Return the number of the commit whose rows the tables hold; 0 where they hold none."""
+    report = published(output)
+    return report.rows_commit if report and report.state == state.begun else 0
+
+
+def publish(
+    spark: SparkSession, state: State, source: str, output: Place, mapping: Mapping, now: datetime
+) -> IngestReport | None:
+    """Replace the tables where rows were taken since, and say what became of the files.
+
+    Args:
+        spark: the session.
+        state: what was taken.
+        source: the landing folder as the user gave it.
+        output: folder of the tables.
+        mapping: what rows are judged by.
+        now: where the future begins.
+
+    Returns:
+        What became of the rows; None where no file was taken yet.
+
+    Raises:
+        DataError: the rows cannot be used as they are, or a limit is broken; the former tables
+            stand, and the message names the file that broke it.
+    """
+    wanted, former = _report(state, mapping), published(output)
+    if not state.taken:
+        return None
+    if former and _made_from(former) == _made_from(wanted):
+        if former != wanted:
+            write_file(content_of(output) / STREAM, _text(wanted))
+        report = read_file(content_of(output) / REPORT)
+        return IngestReport.model_validate_json(report or b"")
+    names = [name.rpartition("/")[2] for name in sorted(state.taken)]
+    newest = _newest(state, former)
+    with replaced(output, REPORT) as folder:
+        with stage(f"judge the rows of {len(names)} file(s)"):
+            if not state.folders:
+                raise DataError(f"{source} has headers but no rows: give files with transactions.")
+            rows = judge_rows(rows_of(spark, state, state.folders), mapping, now)
+            once = kept(rows, folder / WORK / "rows")
+        result = write_tables(once, folder, source, names, mapping, now, newest)
+        if result.rows_in != sum(known.rows for known in state.taken.values()):
+            raise DataError(
+                f"the rows in {state.place} are not those that were taken: remove the state "
+                "folder; all files of the landing folder are then read anew."
+            )
+        write_file(folder / STREAM, _text(wanted))
+    return result
+
+
+def remove_attempts(output: Place, now: datetime) -> None:
+    """Remove what killed publications left beside an output; in a cloud the next one does so."""
+    if not isinstance(output, Path):
+        return
+    output = output.absolute()
+    for left in output.parent.glob(f".{output.name}.*"):
+        changed = datetime.fromtimestamp(left.stat().st_mtime, UTC)
+        # The former tables, where a kill hit the moment of the exchange.
+        if left.name != f".{output.name}.previous" and changed < now - KEPT:
+            remove_folder(left)
+
+
+def _newest(state: State, former: StreamReport | None) -> list[str] | None:
+    """Return the URIs of the files that the tables do not hold yet; None for all."""
+    if former is None or former.state != state.begun:
+        return None
+    taken = state.taken.values()
+    return [known.uri for known in taken if known.commit > former.rows_commit] or None
+
+
+def _made_from(report: StreamReport) -> tuple[str, int, str]:
+    return report.state, report.rows_commit, report.mapping_digest
+
+
+def _report(state: State, mapping: Mapping) -> StreamReport:
+    reasons = {
+        verdict: {name: known.reason for name, known in state.with_verdict(verdict).items()}
+        for verdict in NOT_TAKEN
+    }
+    return StreamReport(
+        state=state.begun,
+        rows_commit=state.rows,
+        mapping_digest=mapping.digest,
+        files=len(state.taken),
+        duplicates=reasons["duplicate"],
+        refused=reasons["refused"],
+        waiting=reasons["waiting"],
+    )
+
+
+def _text(report: StreamReport) -> bytes:
+    return (report.model_dump_json(indent=2) + "\n").encode()

@@ -1,0 +1,1 @@
+"""What a campaign did: differences between its arms with intervals, checks of the test, plans."""

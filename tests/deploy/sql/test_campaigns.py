@@ -1,0 +1,104 @@
+"""What was published is read by its commits."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from deploy.publish import publish
+from deploy.sql.flow import flow_of
+from deploy.sql.query import query
+from recsys import schemas
+from recsys.published import AUDIENCE, RECOMMENDATIONS, run_of, write_part
+from recsys.storage import CommitLog, Place, store_of
+from tests.deploy.sql.conftest import RESULT, publish_results
+
+
+def score(folder: Place, strategy: str, items: Iterable[str]) -> int:
+    """Publish one customer's list and return the commit's number."""
+    store = store_of(folder, create=True)
+    head = CommitLog(store).head()
+    number = head.number if head else 0
+    run, now = f"runs/{strategy}/{number}", datetime(2024, 1, 1, tzinfo=UTC)
+    row: dict[str, Any] = {"customer_id": "007", "score": 1.0, "source": "model", "because": ["a"]}
+    row |= {"strategy": strategy, "model_name": "m", "model_version": 1, "scored_at": now}
+    rows = [row | {"rank": rank, "item_id": item} for rank, item in enumerate(items, 1)]
+    asked = [{"customer_id": "007", "arm": "treatment", "items": len(rows), "shortfall": None}]
+    parts = [
+        write_part(store, run, table, "part-0.parquet", pa.Table.from_pylist(content, schema))
+        for table, content, schema in (
+            (RECOMMENDATIONS, rows, schemas.RECOMMENDATIONS),
+            (AUDIENCE, asked, schemas.AUDIENCE),
+        )
+    ]
+    return publish(store, run, parts, {"strategy": {"name": strategy}}, number).number
+
+
+def asked(spark: SparkSession, root: Path, statement: str, **places: str) -> list[tuple[Any, ...]]:
+    rows = query(spark, flow_of(str(root), **places), statement).collect()
+    return [tuple(row) for row in rows]
+
+
+ITEMS = "SELECT strategy, commit, item_id FROM recommendations ORDER BY ALL"
+
+
+def test_a_view_follows_a_new_commit_and_left_overs_are_never_seen(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "recommendations"
+    score(folder, "raise", ["01"])
+    assert asked(spark, tmp_path, ITEMS) == [("raise", 1, "01")]
+    store = store_of(folder)
+    killed = pa.Table.from_pylist([], schemas.RECOMMENDATIONS)
+    write_part(store, "runs/raise/0", RECOMMENDATIONS, "part-9.parquet", killed)
+    score(folder, "raise", ["02"])
+    assert asked(spark, tmp_path, ITEMS) == [("raise", 2, "02")]
+
+
+def test_each_strategy_has_its_newest_commit(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "recommendations"
+    for strategy, item in (("raise", "01"), ("win_back", "02"), ("raise", "03")):
+        score(folder, strategy, [item])
+    assert asked(spark, tmp_path, ITEMS) == [("raise", 3, "03"), ("win_back", 2, "02")]
+    arms = asked(spark, tmp_path, "SELECT strategy, commit, arm, items FROM audience ORDER BY ALL")
+    assert arms == [("raise", 3, "treatment", 1), ("win_back", 2, "treatment", 1)]
+    history = "SELECT commit, item_id FROM recommendations_history ORDER BY ALL"
+    assert asked(spark, tmp_path, history) == [(1, "01"), (2, "02"), (3, "03")]
+
+
+def test_a_folder_a_strategy_is_read_too(spark: SparkSession, tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        score(folder, f"for_{folder.name}", ["01"])
+    found = asked(spark, tmp_path, ITEMS, recommendations=", ".join(map(str, folders)))
+    assert found == [("for_a", 1, "01"), ("for_b", 1, "01")]
+
+
+def test_the_history_has_what_is_kept(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "recommendations"
+    score(folder, "raise", ["01"])
+    score(folder, "raise", ["02"])
+    first = CommitLog(store_of(folder)).read(1)
+    for file in (folder / run_of(first)).rglob("*.*"):
+        file.unlink()
+    history = "SELECT commit, item_id FROM recommendations_history"
+    assert asked(spark, tmp_path, history) == [(2, "02")]
+
+
+def test_results_are_those_of_the_newest_measurement(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "campaign_results"
+    second = replace(RESULT, recommendations_commit=2, difference=2.0)
+    publish_results(folder, RESULT, replace(RESULT, metric="churn"))
+    publish_results(folder, second)
+    publish_results(folder, replace(RESULT, difference=3.0))
+    statement = (
+        "SELECT recommendations_commit, metric, difference FROM campaign_results ORDER BY ALL"
+    )
+    assert asked(spark, tmp_path, statement) == [
+        (1, "sales_per_customer", 3.0),
+        (2, "sales_per_customer", 2.0),
+    ]
