@@ -7,8 +7,10 @@ import mlflow
 from pydantic import Field
 from pyspark.sql import SparkSession
 
+from recsys import drift
 from recsys.cli import run
 from recsys.config import Config
+from recsys.data.dataset import DESCRIPTION_FILE, load_dataset
 from recsys.data.ingest_report import IngestReport
 from recsys.data.interactions import REPORT, ingest
 from recsys.data.mapping import Mapping
@@ -17,10 +19,11 @@ from recsys.data.stream.following import Stream, StreamOptions, follow
 from recsys.data.stream.publishing import STREAM
 from recsys.data.stream.state import NOT_TAKEN, State
 from recsys.data.stream.verdicts import Patience
+from recsys.data.tables import read_tables
 from recsys.errors import DataError, UsageError
 from recsys.progress import say
 from recsys.session import spark_session
-from recsys.storage import fetched, place_of
+from recsys.storage import beside, exists, fetched, place_of
 from recsys.tracking import step_run
 
 # Refused files whose reasons the last line of a run tells; stream.json has all.
@@ -35,6 +38,11 @@ class IngestConfig(Config):
     mapping: str = Field("online_retail", description="a preset's name, or a YAML file")
     mode: Literal["batch", "stream"] = Field(
         "batch", description="batch: all files, once; stream: each file of a folder, as it arrives"
+    )
+    dataset: str | None = Field(
+        None,
+        description="folder that prepare wrote, to tell what has moved since; none: `dataset` "
+        "beside the output, where there is one",
     )
     trigger: str | None = Field(
         None, description="stream: go on, with a micro-batch every '1 minute'; none: take and end"
@@ -70,6 +78,7 @@ def run_ingest(config: IngestConfig, spark: SparkSession) -> IngestReport:
     with step_run("ingest", f"ingest {place_of(config.source).name}", config.model_dump()):
         report = ingest(spark, config.source, config.output, mapping)
         _log(report, config)
+        _show_drift(config, spark)
     say(summary(report))
     return report
 
@@ -95,6 +104,7 @@ def run_stream(config: IngestConfig, spark: SparkSession) -> Stream:
         stream = follow(spark, config.source, config.output, mapping, options, told)
         if stream.tables is not None:
             _log(stream.tables, config, STREAM)
+            _show_drift(config, spark)
     say(summary(stream.tables) if stream.tables else "nothing is published yet")
     return stream
 
@@ -126,14 +136,14 @@ def main(config: IngestConfig) -> None:
     """Ingest in a Spark session of its own.
 
     Raises:
-        DataError: files of the landing folder were refused; the tables hold all others.
+        DataError: a stream without a trigger refused files; the tables hold all others.
     """
     if config.mode == "batch":
         run_ingest(config, spark_session("ingest", config.source, config.output))
         return
     places = (config.source, config.output, config.state)
     refused = left_out(run_stream(config, spark_session("ingest", *places)))
-    if refused:
+    if refused and config.trigger is None:
         raise DataError(
             f"{len(refused)} file(s) of {config.source} were refused, all others were taken; mend "
             f"or remove them, then run again. {'. '.join(refused[:SHOWN])}."
@@ -152,6 +162,24 @@ def _file_metrics(state: State) -> dict[str, float]:
     """Count the files by what became of them."""
     counts = {verdict: float(len(state.with_verdict(verdict))) for verdict in NOT_TAKEN}
     return {"files/taken": float(len(state.taken))} | {f"files/{n}": v for n, v in counts.items()}
+
+
+def _show_drift(config: IngestConfig, spark: SparkSession) -> None:
+    """Compare what came since the last dataset with what a fit saw in it.
+
+    Raises:
+        DataError: the dataset that was asked for is none.
+    """
+    place = beside(place_of(config.output), "dataset")
+    if config.dataset is not None:
+        place = place_of(config.dataset)
+    elif not exists(content_of(place) / DESCRIPTION_FILE):
+        return
+    dataset = load_dataset(place)
+    interactions = read_tables(spark, config.output).interactions
+    moved = drift.drift_since(interactions, dataset.facts["end_day"], dataset.rows)
+    if moved is not None:
+        drift.show(moved)
 
 
 def _metrics(report: IngestReport) -> dict[str, float]:

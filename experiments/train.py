@@ -21,7 +21,7 @@ from recsys.models.base import Hyperparameters
 from recsys.progress import say
 from recsys.segments import SEGMENTS_HELP
 from recsys.session import Pool, scratch_folder, spark_session
-from recsys.storage import Place, place_of
+from recsys.storage import beside, place_of
 from recsys.strategy import Strategy, load_strategy
 from recsys.training import run_name, train
 from recsys.view import run_address, view_address
@@ -91,12 +91,6 @@ def run_train(
         say(f"  this run: {run_address(experiment, run.info.run_id)}")
         say(f"  all runs, best first: {view_address(experiment)}")
         return TrainedRun(run.info.run_id, algorithm, trained.test.metrics())
-
-
-def beside(folder: Place, name: str) -> Place:
-    """Return the place of this name in the same folder."""
-    here = folder.absolute() if isinstance(folder, Path) else folder
-    return here.parent / name
 
 
 def train_config(algorithm: str) -> type[Config]:

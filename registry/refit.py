@@ -20,7 +20,6 @@ from mlflow.entities.model_registry import ModelVersion
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from experiments.train import beside
 from recsys import cli, logged_models, tracking, view
 from recsys import columns as c
 from recsys.config import Config
@@ -28,7 +27,7 @@ from recsys.errors import ModelError, UsageError
 from recsys.models import files
 from recsys.progress import say, stage
 from recsys.session import scratch_folder, spark_session
-from recsys.storage import place_of, read_file
+from recsys.storage import beside, place_of, read_file
 from recsys.training import recipe, run_name
 from registry import candidates
 from registry.dossier import refit as page

@@ -91,6 +91,12 @@ class Dataset:
     test: Fold
     earlier: tuple[Fold, ...]
 
+    @property
+    def rows(self) -> int:
+        """Number of interactions in all windows, guests' too."""
+        windows = (TRAIN, *(fold.name for fold in (self.validation, self.test, *self.earlier)))
+        return sum(int(self.facts[f"{window}_rows"]) for window in windows)
+
 
 def window_names(windows: int) -> tuple[str, ...]:
     """Name a dataset's windows in the order of time.

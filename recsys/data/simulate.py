@@ -150,7 +150,9 @@ def digest_of(folder: Path) -> str:
 def _describe(config: SimulateConfig, result: Simulation, path: Path) -> None:
     """Write the parameters and what a correct ingest finds."""
     description = {
-        "parameters": config.model_dump(mode="json", exclude={"output"}),
+        "parameters": config.model_dump(
+            mode="json", include=set(SimulateConfig.model_fields) - {"output"}
+        ),
         "rows": result.rows,
         "guest_rows": result.guest_rows,
         "planted": result.planted,

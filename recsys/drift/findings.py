@@ -21,6 +21,7 @@ from recsys.drift.periods import Counts, Period, Periods, read_periods
 
 LIMITS = Path(__file__).parent / "limits.yaml"
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+VOLUME = "volume/"
 # Fewer days hold too few of each weekday.
 FEWEST_DAYS = 7
 CHANCE = 0.999
@@ -75,8 +76,12 @@ class Drift:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings of all findings that pass their limits."""
-        return tuple(finding.text for finding in self.findings if finding.warns)
+        """The warnings of all findings that pass their limits; weekdays in one."""
+        warned = [finding for finding in self.findings if finding.warns]
+        days = [finding.text for finding in warned if finding.name.startswith(VOLUME)]
+        others = [finding.text for finding in warned if not finding.name.startswith(VOLUME)]
+        told = f"lines a day have changed, is a file missing, or twice? {', '.join(days)}"
+        return (*others, *([told] if days else []))
 
 
 def drift_since(interactions: DataFrame, day: int, known_rows: int | None = None) -> Drift | None:
@@ -157,8 +162,8 @@ def _volumes(before: Period, after: Period, limits: Limits) -> list[Finding]:
     findings = []
     for day, then, now in zip(WEEKDAYS, before.a_day(), after.a_day(), strict=True):
         change = abs(now - then) / then if then else float(now > 0)
-        text = f"{day}s have {now:,.0f} lines instead of {then:,.0f}: is a file missing, or twice?"
-        findings.append(Finding(f"volume/{day}", float(change), limits.volume, text))
+        text = f"{day}s {now:,.0f} instead of {then:,.0f}"
+        findings.append(Finding(f"{VOLUME}{day}", float(change), limits.volume, text))
     return findings
 
 

@@ -60,6 +60,12 @@ def place_of(url: str | Place) -> Place:
     return RemotePath(str(url).rstrip("/")) if is_remote(url) else local_path(url)
 
 
+def beside(place: Place, name: str) -> Place:
+    """Return the place of a name in the same folder."""
+    here = place.absolute() if isinstance(place, Path) else place
+    return here.parent / name
+
+
 def is_remote(url: str | Place) -> bool:
     """Tell whether a path or URL lies in a cloud; raises UsageError where its form is unknown."""
     if isinstance(url, Path) or not _is_url(str(url)):

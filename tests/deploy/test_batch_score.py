@@ -361,7 +361,8 @@ def test_what_has_moved_since_the_fit_is_shown_and_published(
     # The fit saw all but the test window of 28 days.
     assert found["after"]["days"] == 28
     warned = [finding["text"] for finding in found["findings"] if finding["warns"]]
-    assert facts["drift"] == warned
+    assert all(any(text in told for told in facts["drift"]) for text in warned)
+    assert bool(facts["drift"]) == bool(warned)
     last = read_tables(spark, place / "out" / "ingested").interactions
     day = last.agg(F.max(F.to_date("timestamp"))).collect()[0][0] + timedelta(days=1)
     assert facts["interactions_end"] == day.isoformat()

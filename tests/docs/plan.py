@@ -4,6 +4,7 @@ A command that is in none of these tables is executed as the page shows it.
 """
 
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -48,6 +49,10 @@ ELSEWHERE: Mapping[str, str] = {
     ),
     r"python -m deploy\.monthly .*": (
         "tests/deploy/test_monthly.py::test_the_second_measures_the_campaign_of_the_first"
+    ),
+    r"python -m experiments\.ingest .* --trigger .*": (
+        "tests/recsys/data/stream/test_kills.py"
+        "::test_with_a_trigger_the_tables_follow_until_the_stream_is_told_to_end"
     ),
     # A server with accounts.
     r"export MLFLOW_(BACKEND_STORE_URI|AUTH_ADMIN_PASSWORD)=.*": (
@@ -121,6 +126,10 @@ INSTEAD: tuple[tuple[str, str], ...] = (
         "--source 'out/raw/*.csv' --output out/all --mapping simulated",
     ),
     (r"(deploy\.measure .*)out/ingested", r"\1out/ingested_after"),
+    (
+        r"--source landing --output out/ingested",
+        "--source out/landing --output out/streamed --mapping simulated",
+    ),
 )
 
 
@@ -183,6 +192,12 @@ def before_strategies(terminal: Terminal) -> None:
     )
 
 
+def before_stream(terminal: Terminal) -> None:
+    """Files have landed."""
+    shutil.copytree(terminal.folder / "out" / "raw", terminal.folder / "out" / "landing")
+    shutil.rmtree(terminal.folder / "out" / "landing" / "truth", ignore_errors=True)
+
+
 def before_measuring(terminal: Terminal) -> None:
     """The days after the campaign, as docs/effects.md makes them."""
     if not (terminal.folder / "out" / "ingested_after").exists():
@@ -196,8 +211,10 @@ BEFORE: Mapping[tuple[str, str], Callable[[Terminal], None]] = {
     ("engineer.md", ""): before_engineer,
     ("reviewer.md", "python -m registry.review waiting"): before_the_walk,
     ("reviewer.md", "mlflow run . --experiment-name recsys -e promote"): before_promoting_again,
+    ("stream.md", ""): before_stream,
     ("strategies.md", ""): before_strategies,
     ("analysts.md", ""): before_measuring,
+    ("campaigns.md", ""): before_measuring,
 }
 AFTER: Mapping[str, Callable[[Terminal], None]] = {"reviewer.md": after_reviewer}
 # What a page's Python takes for granted.

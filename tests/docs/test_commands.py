@@ -96,7 +96,7 @@ def _command(command: Command, terminal: Terminal) -> None:
         # Once is enough; what is set holds for one page.
         if text not in terminal.said or text.startswith("export"):
             terminal.run(text)
-    elif command.text.startswith("mlflow run . -e ") and "<" not in command.text:
+    elif place is not None and command.text.startswith("mlflow run . -e "):
         run_options(shlex.split(command.text)[2:])
     elif command.text.startswith("python -m ") and not (place or "").startswith("tests/docs/"):
         _check_options(command, terminal)

@@ -48,7 +48,7 @@ def test_every_entry_of_the_tables_is_needed_and_leads_to_a_test() -> None:
     for table in (ELSEWHERE, NOT_EXECUTED):
         for pattern in table:
             found = [c for c in COMMANDS if re.fullmatch(pattern, c.text)]
-            assert found or pattern == "make docs", f"no page shows {pattern}"
+            assert found, f"no page shows {pattern}"
     assert [place for place in ELSEWHERE.values() if not exists(place)] == []
     assert [place for place in CODE_ELSEWHERE.values() if not exists(place)] == []
     shown = [c.text for c in COMMANDS]

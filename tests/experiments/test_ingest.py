@@ -8,8 +8,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from experiments.ingest import IngestConfig, main, run_ingest
+from experiments.prepare import PrepareConfig, run_prepare
 from recsys.cli import run
 from recsys.data.simulate import SimulateConfig, simulate
+from recsys.errors import DataError
 
 
 def test_the_run_carries_the_counts_by_reason(
@@ -96,3 +98,32 @@ def test_a_stream_takes_what_is_there_and_ends_telling_what_it_refused(
     logged = mlflow.artifacts.load_text(f"{found.info.artifact_uri}/stream.json")
     assert [*json.loads(logged)["refused"]] == ["other.csv"]
     assert (tmp_path / "state" / "_commits").is_dir()
+
+
+def test_what_came_since_the_last_dataset_is_compared_with_it(
+    spark: SparkSession, mlflow_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = tmp_path / "raw"
+    simulate(SimulateConfig(output=str(raw), customers=80, items=40, days=160))
+    months = sorted(raw.glob("*.csv"))
+    last = months.pop()
+    last.rename(tmp_path / last.name)
+    values = {"source": f"{raw}/*.csv", "output": f"{tmp_path}/out/tables", "mapping": "simulated"}
+    config = IngestConfig.checked(values, "test")
+    run_ingest(config, spark)
+    prepared = {"interactions": config.output, "output": f"{tmp_path}/out/dataset"}
+    run_prepare(PrepareConfig.checked(prepared, "test"), spark)
+    run_ingest(config, spark)
+    assert "drift:" not in capsys.readouterr().out
+    # The newest month comes, ten times as dear, and with only half of the past.
+    (raw / last.name).write_text((tmp_path / last.name).read_text().replace(".", "0."))
+    months[0].unlink()
+    run_ingest(config, spark)
+    said = capsys.readouterr().out
+    assert "drift: unit price is spread otherwise than before" in said
+    assert "drift: the past has " in said
+    assert "prepare and train again" in said
+    run = mlflow.search_runs(output_format="list")[0]
+    assert run.data.metrics["drift/restated"] > 0.01
+    with pytest.raises(DataError):
+        run_ingest(config.model_copy(update={"dataset": str(tmp_path / "none")}), spark)

@@ -26,7 +26,8 @@ def test_the_run_carries_parameters_and_counts(mlflow_store: str, tmp_path: Path
 
 def test_what_follows_a_campaign_is_a_run_too(mlflow_store: str, tmp_path: Path) -> None:
     raw, given, out = (str(tmp_path / name) for name in ("raw", "recommendations", "after"))
-    run_simulate(SimulateConfig(output=raw, customers=50, items=40, days=60))
+    first = f"--output {raw} --customers 50 --items 40 --days 60"
+    run(run_simulate, ContinueConfig, None, "simulate", first.split())
     publish(tmp_path / "recommendations", 50, 40)
     text = f"--output {out} --continues {raw} --recommendations {given} --effect 0.3 --seed 8"
     run(run_simulate, ContinueConfig, None, "simulate", text.split())

@@ -181,7 +181,13 @@ def follow(
     """
     place, seconds = place_of(output), options.seconds
     landing = landing_of(source)
-    state = open_state(place_of(options.state) if options.state else beside(place), mapping)
+    kept = place_of(options.state) if options.state else beside(place)
+    for written in (place, kept):
+        if landing.holds(written):
+            raise UsageError(
+                f"{written} lies in the landing folder, whose files would be taken: give another."
+            )
+    state = open_state(kept, mapping)
     stream = Stream(spark, source, landing, place, mapping, options, state, told)
     stream.tidy()
     if seconds is None:

@@ -42,6 +42,11 @@ class Landing:
         in_its_place = self.deep or "/" not in name
         return in_its_place and is_named_data(place) and fnmatch(place.name, self.pattern)
 
+    def holds(self, place: Place) -> bool:
+        """Tell whether a place lies in the folder."""
+        place = place.resolve() if isinstance(place, Path) else place
+        return f"{place}/".startswith(f"{self.folder}/")
+
     def name_of(self, path: str) -> str:
         """Return a file's path inside the folder, of the path that Spark has for it."""
         return bare_path(path).removeprefix(f"{bare_path(spark_path(self.folder))}/")

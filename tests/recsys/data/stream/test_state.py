@@ -5,10 +5,11 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recsys.data.stream.following import StreamOptions
+from recsys.data.stream.following import StreamOptions, follow
 from recsys.data.stream.landing import content_of, landing_of, listing, look
 from recsys.data.stream.publishing import remove_attempts
 from recsys.data.stream.state import Known, clean, open_state, record, save
@@ -94,6 +95,18 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path: Path, source: str) -> N
     (tmp_path / "a.csv").touch()
     with pytest.raises(UsageError, match="is not a folder"):
         landing_of(str(tmp_path / source))
+
+
+@pytest.mark.parametrize(("output", "state"), [("in/out", None), ("in", None), ("out", "in/state")])
+def test_nothing_is_written_into_the_landing_folder(
+    tmp_path: Path, output: str, state: str | None
+) -> None:
+    (tmp_path / "in").mkdir()
+    options = StreamOptions(state=None if state is None else str(tmp_path / state))
+    spark: Any = None
+    with pytest.raises(UsageError, match="lies in the landing folder"):
+        follow(spark, str(tmp_path / "in"), tmp_path / output, MAPPING, options)
+    assert [*tmp_path.iterdir()] == [tmp_path / "in"]
 
 
 @pytest.mark.parametrize(
