@@ -8,6 +8,7 @@ import yaml
 
 from deploy.batch_score import BatchScoreConfig
 from deploy.measure.config import MeasureConfig
+from deploy.monthly import MonthlyConfig
 from deploy.pipeline import PipelineConfig
 from experiments.ingest import IngestConfig
 from experiments.prepare import PrepareConfig
@@ -36,6 +37,7 @@ CONFIGS: dict[str, type[Config]] = {
     "rollback": RollbackConfig,
     "batch_score": BatchScoreConfig,
     "measure": MeasureConfig,
+    "monthly": MonthlyConfig,
 }
 ENTRY_POINTS = PROJECT["entry_points"]
 

@@ -100,6 +100,7 @@ def test_a_stream_takes_what_is_there_and_ends_telling_what_it_refused(
     assert (tmp_path / "state" / "_commits").is_dir()
 
 
+@pytest.mark.slow
 def test_what_came_since_the_last_dataset_is_compared_with_it(
     spark: SparkSession, mlflow_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

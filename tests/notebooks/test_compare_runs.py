@@ -1,13 +1,11 @@
 """The notebook compares real runs in a real kernel, tells the policy's decision, writes nothing."""
 
-import os
 import re
 import sqlite3
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -31,8 +29,8 @@ from tests.notebooks.kernel import (
     PNG,
     cells,
     execute,
+    own_store,
     read_notebook,
-    set_up_kernel,
     shown,
 )
 from tests.recsys.builders import WINDOW_DAYS, retailer, write_interactions
@@ -80,25 +78,13 @@ def executed(
 ) -> Executed:
     """Two runs in a store of their own, and the notebook executed on them."""
     place = tmp_path_factory.mktemp("executed")
-    previous = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
-            patch.delenv(name)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlflow.db'}")
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("RECSYS_DATASET", str(dataset.path))
-        set_up_kernel(patch, place / "jupyter")
-        try:
-            mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-            mlflow.create_experiment("recsys", artifact_location=(place / "artifacts").as_uri())
-            for name in TRAINED:
-                run_train(name, str(dataset.path), ALGORITHMS[name].parameters_class(), spark)
-            runs, before = entrants(dataset.digest), content(place)
-            notebook = read_notebook(NOTEBOOK)
-            execute(notebook)
-            return Executed(notebook, runs, decided(runs, dataset), before, content(place))
-        finally:
-            mlflow.set_tracking_uri(previous)
+    with own_store(place, RECSYS_DATASET=str(dataset.path)):
+        for name in TRAINED:
+            run_train(name, str(dataset.path), ALGORITHMS[name].parameters_class(), spark)
+        runs, before = entrants(dataset.digest), content(place)
+        notebook = read_notebook(NOTEBOOK)
+        execute(notebook)
+        return Executed(notebook, runs, decided(runs, dataset), before, content(place))
 
 
 def decided(runs: list[Entrant], dataset: Dataset) -> Decision:

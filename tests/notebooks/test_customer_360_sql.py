@@ -1,11 +1,9 @@
 """The analyst's notebook over a small simulated retailer's flow, with a measured campaign."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from nbformat import NotebookNode
 from pyspark.sql import SparkSession
@@ -22,11 +20,10 @@ from tests.notebooks.kernel import (
     MARKDOWN,
     PNG,
     execute,
+    own_store,
     read_notebook,
-    set_up_kernel,
     shown,
 )
-from tests.stores import keep_below
 
 NOTEBOOK = "customer_360_sql.ipynb"
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -35,20 +32,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The flow, the days after its campaign, and what came of it."""
-    place, previous = tmp_path_factory.mktemp("analyst"), mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.startswith("MLFLOW_") or n == "RECSYS_LEDGER"]:
-            patch.delenv(name)
-        uri = f"sqlite:///{place / 'mlflow.db'}"
-        for name, value in (
-            ("MLFLOW_TRACKING_URI", uri),
-            ("MLFLOW_DISABLE_TELEMETRY", "true"),
-            ("RECSYS_OUTPUT", str(place / "out")),
-        ):
-            patch.setenv(name, value)
-        set_up_kernel(patch, place / "jupyter")
-        mlflow.set_tracking_uri(uri)
-        keep_below(place)
+    place = tmp_path_factory.mktemp("analyst")
+    with own_store(place, RECSYS_OUTPUT=str(place / "out")):
         raw, after, out = (str(place / name) for name in ("days/raw", "days/after", "out"))
         run_simulate(SimulateConfig(output=raw, customers=300, items=120, days=200))
         flow = {"data": f"{place}/days/*/*.csv", "mapping": "simulated", "output": out, "k": 5}
@@ -60,7 +45,6 @@ def place(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iter
         )
         run_measure(MeasureConfig(recommendations=lists, interactions=tables), spark)
         yield place
-        mlflow.set_tracking_uri(previous)
 
 
 @pytest.fixture(scope="module")

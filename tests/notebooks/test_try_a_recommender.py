@@ -1,9 +1,7 @@
 """The scientist's notebook: a recommender from a cell is trained, logged and compared."""
 
-import os
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -13,8 +11,7 @@ from pyspark.sql import SparkSession
 from experiments.train import run_train
 from recsys.data.dataset import Dataset
 from recsys.models import ALGORITHMS
-from tests.notebooks.kernel import HTML, PNG, execute, read_notebook, set_up_kernel, shown
-from tests.stores import keep_below
+from tests.notebooks.kernel import HTML, PNG, execute, own_store, read_notebook, shown
 
 
 @pytest.fixture(scope="module")
@@ -25,24 +22,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def executed(spark: SparkSession, rolling: Dataset, place: Path) -> NotebookNode:
     """The notebook, executed beside a popularity run."""
-    previous = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [n for n in os.environ if n.startswith("MLFLOW_")]:
-            patch.delenv(name)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place / 'mlflow.db'}")
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        patch.setenv("RECSYS_DATASET", str(rolling.path))
-        set_up_kernel(patch, place / "jupyter")
-        try:
-            mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-            keep_below(place)
-            parameters = ALGORITHMS["popularity"].parameters_class()
-            run_train("popularity", str(rolling.path), parameters, spark)
-            notebook = read_notebook("try_a_recommender.ipynb")
-            execute(notebook)
-            return notebook
-        finally:
-            mlflow.set_tracking_uri(previous)
+    with own_store(place, RECSYS_DATASET=str(rolling.path)):
+        parameters = ALGORITHMS["popularity"].parameters_class()
+        run_train("popularity", str(rolling.path), parameters, spark)
+        notebook = read_notebook("try_a_recommender.ipynb")
+        execute(notebook)
+        return notebook
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
         assert logged[name] == pytest.approx(value, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_over_a_cloud_all_comes_out_the_same(
     spark: SparkSession, dataset: Dataset, cloud: RemotePath, tmp_path: Path, algorithm: str

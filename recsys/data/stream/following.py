@@ -27,10 +27,10 @@ from recsys.data.stream.state import (
     CHECKPOINT,
     NOT_TAKEN,
     State,
-    beside,
     clean,
     compact,
     open_state,
+    state_place,
 )
 from recsys.data.stream.taking import forget_gone, take, to_look_at
 from recsys.data.stream.verdicts import YOUNG, Intake, Patience
@@ -181,7 +181,7 @@ def follow(
     """
     place, seconds = place_of(output), options.seconds
     landing = landing_of(source)
-    kept = place_of(options.state) if options.state else beside(place)
+    kept = place_of(options.state) if options.state else state_place(place)
     for written in (place, kept):
         if landing.holds(written):
             raise UsageError(

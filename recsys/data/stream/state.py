@@ -26,7 +26,7 @@ from recsys.storage import (
     Commit,
     CommitLog,
     Place,
-    RemotePath,
+    beside,
     keys_of,
     make_folder,
     remove_folder,
@@ -246,11 +246,9 @@ def clean(state: State, now: datetime) -> None:
             remove_folder(state.place / folder)
 
 
-def beside(output: Place) -> Place:
+def state_place(output: Place) -> Place:
     """Return the state folder of an output, where none is given."""
-    if isinstance(output, RemotePath):
-        return output.parent / f"{output.name}.stream"
-    return output.absolute().with_name(f"{output.name}.stream")
+    return beside(output, f"{output.name}.stream")
 
 
 def _after(state: State, payload: dict[str, Any], number: int) -> State:

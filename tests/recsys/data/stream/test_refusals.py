@@ -27,6 +27,7 @@ def shop(spark: SparkSession, tmp_path: Path) -> Shop:
     return Shop(spark, tmp_path)
 
 
+@pytest.mark.slow
 def test_unfit_files_are_refused_by_name_and_all_others_taken(shop: Shop) -> None:
     shop.days(1, 2)
     shop.put("2024-01-03.csv", sales(3), header=HEADER.replace("price", "amount"))
