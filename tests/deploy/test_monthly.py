@@ -14,6 +14,7 @@ from deploy.measure.run import MEASURED
 from deploy.monthly import Month, MonthlyConfig, run_monthly
 from experiments.simulate import run_simulate
 from recsys.data.continued import ContinueConfig
+from recsys.data.dataset import load_dataset
 from recsys.data.simulate import SimulateConfig
 from recsys.published import published_table
 from registry.rulebook import read_policy
@@ -88,7 +89,7 @@ def test_the_second_scores_with_what_won_on_the_new_data(year: Year) -> None:
     assert holder is not None
     assert second.scored.release == holder
     assert holder.digest == second.compared.decision.winner.model_digest
-    assert holder.dataset_digest == second.compared.decision.champion.dataset_digest
+    assert holder.dataset_digest == load_dataset(str(year.place / "out" / "dataset")).digest
 
 
 def test_where_approvals_are_wanted_the_winner_waits_and_the_champion_scores(

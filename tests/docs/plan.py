@@ -47,6 +47,9 @@ ELSEWHERE: Mapping[str, str] = {
         "tests/deploy/test_pipeline.py"
         "::test_every_customer_of_the_interactions_gets_k_distinct_new_items"
     ),
+    r"\.venv/bin/python notebooks/render\.py docs/notebooks": (
+        "tests/notebooks/test_render.py::test_a_page_holds_words_code_results_and_plots"
+    ),
     r"python -m deploy\.monthly .*": (
         "tests/deploy/test_monthly.py::test_the_second_measures_the_campaign_of_the_first"
     ),
