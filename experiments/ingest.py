@@ -170,12 +170,18 @@ def _show_drift(config: IngestConfig, spark: SparkSession) -> None:
     Raises:
         DataError: the dataset that was asked for is none.
     """
-    place = beside(place_of(config.output), "dataset")
-    if config.dataset is not None:
-        place = place_of(config.dataset)
-    elif not exists(content_of(place) / DESCRIPTION_FILE):
+    asked = config.dataset is not None
+    place = place_of(config.dataset or "") if asked else beside(place_of(config.output), "dataset")
+    if not asked and not exists(content_of(place) / DESCRIPTION_FILE):
         return
-    dataset = load_dataset(place)
+    try:
+        dataset = load_dataset(place)
+    except DataError as error:
+        # The tables are good whatever lies beside them.
+        if asked:
+            raise
+        say(f"  drift is not known: {error}")
+        return
     interactions = read_tables(spark, config.output).interactions
     moved = drift.drift_since(interactions, dataset.facts["end_day"], dataset.rows)
     if moved is not None:

@@ -16,6 +16,7 @@ from experiments.simulate import run_simulate
 from recsys.data.continued import ContinueConfig
 from recsys.data.dataset import load_dataset
 from recsys.data.simulate import SimulateConfig
+from recsys.errors import RegistryError
 from recsys.published import published_table
 from registry.rulebook import read_policy
 from registry.trust import find_holder
@@ -92,13 +93,13 @@ def test_the_second_scores_with_what_won_on_the_new_data(year: Year) -> None:
     assert holder.dataset_digest == load_dataset(str(year.place / "out" / "dataset")).digest
 
 
-def test_where_approvals_are_wanted_the_winner_waits_and_the_champion_scores(
+def test_where_approvals_are_wanted_the_winner_waits_and_what_nobody_signed_does_not_score(
     year: Year, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policy = tmp_path / "policy.yaml"
     text = Path("registry/policy.yaml").read_text().replace("approvals: 0", "approvals: 2")
     policy.write_text(text)
     assert read_policy(str(policy)).stages["Production"].approvals == 2
-    with pytest.raises(Exception, match="approv"):
+    with pytest.raises(RegistryError, match="approv"):
         run_monthly(year.config("2024-10", policy=str(policy)), spark)
     assert "waits for 2 approval(s): python -m registry.review waiting" in capsys.readouterr().out

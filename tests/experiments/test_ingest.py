@@ -128,3 +128,6 @@ def test_what_came_since_the_last_dataset_is_compared_with_it(
     assert run.data.metrics["drift/restated"] > 0.01
     with pytest.raises(DataError):
         run_ingest(config.model_copy(update={"dataset": str(tmp_path / "none")}), spark)
+    (tmp_path / "out" / "dataset" / "dataset.json").write_text("{}")
+    assert run_ingest(config, spark).rows_in > 0
+    assert "drift is not known" in capsys.readouterr().out

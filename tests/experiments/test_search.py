@@ -463,3 +463,11 @@ def test_an_executor_that_is_killed_during_a_trial_loses_none(
     assert {run.data.tags[OUTCOME_TAG] for run in runs} == {"finished"}
     whole = run_search(config(dataset, space, max_evals=12), spark)
     assert settings(runs) == settings(children(whole))
+
+
+def test_a_recommender_that_no_space_is_written_for_says_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "SPACES", tmp_path)
+    with pytest.raises(UsageError, match=r"write experiments/spaces/als\.yaml, or give space=FILE"):
+        module.space_of(SearchConfig(dataset="x", algorithm="als"))

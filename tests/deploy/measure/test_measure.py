@@ -12,11 +12,12 @@ import pytest
 from mlflow import MlflowClient
 from pyspark.sql import SparkSession
 
+from deploy import history
 from deploy.measure.config import MeasureConfig
 from deploy.measure.judged import Measured
 from deploy.measure.results import SCHEMA
 from deploy.measure.run import ALREADY, MEASURED, Outcome, run_measure, run_plan
-from recsys.errors import UsageError
+from recsys.errors import DataError, UsageError
 from recsys.published import published_table, read_manifest, run_of
 from tests.deploy.measure.shop import (
     START,
@@ -153,6 +154,11 @@ def test_the_results_are_published_with_their_columns(flow: Flow) -> None:
     assert told["works"]["scoring_run"] == "scored"
     assert told["works"]["start"] == START.isoformat()
     assert told["works"]["bought"]["guests"] == {"customers": 0, "orders": 1, "sales": 10}
+
+
+def test_the_history_of_recommendations_refuses_results(flow: Flow) -> None:
+    with pytest.raises(DataError, match="no recommendations: give the folder that batch_score"):
+        history.main(history.HistoryConfig(output=str(flow.place / "campaign_results")))
 
 
 def test_the_same_inputs_are_measured_once(flow: Flow, spark: SparkSession) -> None:
