@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from pathlib import Path
 
 # Where real nodes have their disk.
 ROOT = "/mnt/batch/tasks"
+# Every node has it, also where the checkout lies below the /tmp that nodes do not see.
+ENVIRONMENT = Path(sys.prefix)
+KEPT = 'mkdir -p "$2/{0}" && mount --bind "/tmp/{0}" "$2/{0}" && '
 # The task must not be process 1 of its namespace: that one has no default signal handlers.
 SCRIPT = (
-    f'mount --bind "$1" {ROOT} && mount --bind "$2" /tmp && mount -t proc proc /proc '
+    f'mount --bind "$1" {ROOT} && mount --rbind "$2" /tmp && mount -t proc proc /proc '
     '&& cd "$3" || exit 125; shift 3; "$@"; exit $?'
 )
 GONE = 20.0
@@ -80,7 +84,9 @@ def start(
         output: folder on this machine for stdout.txt and stderr.txt.
     """
     if disk.isolated:
-        words = _namespaces(SCRIPT, [str(disk.tasks), str(disk.folder / "tmp"), folder, *words])
+        below = ENVIRONMENT.is_relative_to("/tmp")
+        script = KEPT.format(ENVIRONMENT.relative_to("/tmp")) + SCRIPT if below else SCRIPT
+        words = _namespaces(script, [str(disk.tasks), str(disk.folder / "tmp"), folder, *words])
     with (output / "stdout.txt").open("wb") as out, (output / "stderr.txt").open("wb") as err:
         return subprocess.Popen(
             words,

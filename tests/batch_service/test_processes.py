@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,23 @@ def test_without_namespaces_nodes_have_folders_of_their_own(
     root = service.folder / "nodes" / node / "tasks"
     output = b"".join(client.download_task_file("job", "task", "stdout.txt")).decode()
     assert output.split() == [f"{root}/workitems/job/job-1/task/wd", f"{root}/shared"]
+
+
+@pytest.mark.skipif(not processes.can_isolate(), reason="nodes' namespaces need root")
+def test_nodes_have_the_environment_of_a_checkout_in_tmp(
+    service: BatchService, client: BatchClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as checkout:
+        Path(checkout, "other").touch()
+        environment = Path(checkout, "an environment")
+        environment.mkdir()
+        (environment / "python").touch()
+        monkeypatch.setattr(processes, "ENVIRONMENT", environment)
+        submit(client, f"/bin/ls -R {checkout}")
+        until(lambda: client.get_task("job", "task").state == "completed")
+    output = b"".join(client.download_task_file("job", "task", "stdout.txt")).decode()
+    assert "python" in output
+    assert "other" not in output
 
 
 def test_the_end_of_the_service_is_the_end_of_its_processes(tmp_path: Path) -> None:
