@@ -7,10 +7,14 @@ result is a folder of its own, and a commit names the one that counts:
     <folder>/_commits/00000001.json     create-only: which run is the folder now
 """
 
+import fcntl
+import glob
+import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
@@ -23,14 +27,18 @@ from recsys.storage import (
     exists,
     keys_of,
     place_of,
+    previous_of,
     remove_folder,
     replace_folder,
     store_of,
 )
 
 RUNS = "_runs"
+ATTEMPT = ".{}.writing-"
 # A reader of the former result may still be at work; a writer that was killed is not.
 KEPT = timedelta(days=1)
+# On a disk a writer holds its folder from its first moments; until then it is left alone.
+UNHELD = 60.0
 
 
 @contextmanager
@@ -66,17 +74,47 @@ def _renamed(folder: Path, marker: str) -> Iterator[Path]:
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        _remove_left(folder)
+        fresh = Path(mkdtemp(prefix=ATTEMPT.format(folder.name), dir=folder.parent))
     except OSError as error:
         raise UsageError(
             f"{folder} cannot be written ({error.strerror}): choose another output."
         ) from None
+    with _held(fresh):
+        try:
+            fresh.chmod(0o755)
+            yield fresh
+            replace_folder(fresh, folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold a folder; yields whether it could be had. Who is killed holds nothing any more."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        fresh.chmod(0o755)
-        yield fresh
-        replace_folder(fresh, folder)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = True
+        except OSError:
+            held = False
+        yield held
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        os.close(handle)
+
+
+def _attempts(folder: Path) -> Iterator[Path]:
+    """Yield the temporary siblings of a folder."""
+    yield from folder.parent.glob(glob.escape(ATTEMPT.format(folder.name)) + "*")
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove what writers that were killed have left beside a folder."""
+    for left in _attempts(folder):
+        with suppress(OSError), _held(left) as held:
+            if held and left.stat().st_mtime < time.time() - UNHELD:
+                shutil.rmtree(left)
 
 
 def current(folder: Place) -> Place | None:
@@ -104,7 +142,7 @@ def forget(folder: Place) -> None:
     if isinstance(folder, RemotePath):
         remove_folder(folder)
         return
-    for left in (folder, *folder.parent.glob(f".{folder.name}.*")):
+    for left in (folder, previous_of(folder), *_attempts(folder)):
         shutil.rmtree(left, ignore_errors=True)
 
 

@@ -19,6 +19,7 @@ Margins = tuple[float, float]
 LEVEL = 0.95
 TAIL = (1 + LEVEL) / 2
 FEWEST = 2
+_EPSILON = float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def cuped_effect(values: Values, before: Values, treated: Flags) -> Effect:
     plain = _welch(values, treated, "Welch")
     x, y = _centred(before, treated), _centred(values, treated)
     spread = float(x @ x)
-    if spread <= np.finfo(float).eps * float(before @ before):
+    if spread <= _EPSILON * float(before @ before):
         return plain
     theta = float(x @ y) / spread
     found = _welch(values - theta * (before - before.mean()), treated, "CUPED")
@@ -113,8 +114,11 @@ def cuped_effect(values: Values, before: Values, treated: Flags) -> Effect:
 def ratio_effect(numerator: Values, denominator: Values, treated: Flags) -> Effect:
     """Compare the ratio of two sums, such as sales a basket (delta method, Deng et al. 2018).
 
-    R = ΣY / ΣX of an arm varies as the mean of R + (Y − R X) / X̄ over its customers does, for
-    whom baskets of one customer need not be independent.
+    Customers are independent, baskets of one customer need not be. A few customers with many
+    baskets make the delta method's plain variance too small, so each counts by what the ratio
+    would be without them: Var = Σ (R − R₍₋ᵢ₎)², the jackknife (HC3 of MacKinnon & White 1985),
+    and the degrees of freedom are those of Kish's (1965) effective number, (ΣX)² / ΣX² − 1.
+    Customers with neither numerator nor denominator change nothing.
 
     Args:
         numerator: float64 [customers], such as each customer's sales.
@@ -122,19 +126,14 @@ def ratio_effect(numerator: Values, denominator: Values, treated: Flags) -> Effe
         treated: bool [customers], False for the control arm.
 
     Raises:
-        ValueError: as `mean_effect`, a denominator below 0, or an arm where all are 0.
+        ValueError: as `mean_effect`, a denominator below 0, or an arm where fewer than two
+            customers have one above 0.
     """
     _check(treated, numerator, denominator)
     if denominator.min() < 0:
         raise ValueError("a denominator is below 0: give counts or amounts.")
-    linear = np.empty(len(treated))
-    for arm in (treated, ~treated):
-        if not denominator[arm].any():
-            raise ValueError("the denominator of an arm is 0: the ratio is not defined there.")
-        ratio = numerator[arm].sum() / denominator[arm].sum()
-        rest = numerator[arm] - ratio * denominator[arm]
-        linear[arm] = ratio + rest / denominator[arm].mean()
-    return _welch(linear, treated, "delta method")
+    t, c = (_ratio(numerator[arm], denominator[arm]) for arm in (treated, ~treated))
+    return _compared(t, c, "delta method")
 
 
 def proportion_effect(events: Flags, treated: Flags) -> Effect:
@@ -172,28 +171,69 @@ def _wilson(hits: int, customers: int) -> Margins:
     return share - float(low), float(high) - share
 
 
+@dataclass(frozen=True)
+class _Arm:
+    """What an arm estimates.
+
+    Attributes:
+        customers: their number.
+        estimate: mean or ratio.
+        square: squared standard error of the estimate.
+        freedom: degrees of freedom of `square`.
+        rounding: errors below it are those of the arithmetic.
+    """
+
+    customers: int
+    estimate: float
+    square: float
+    freedom: float
+    rounding: float
+
+
+def _mean(values: Values) -> _Arm:
+    n, rounding = len(values), _EPSILON * float(np.abs(values).max())
+    return _Arm(n, float(values.mean()), float(values.var(ddof=1)) / n, n - 1, rounding)
+
+
+def _ratio(numerator: Values, denominator: Values) -> _Arm:
+    total = float(denominator.sum())
+    if np.count_nonzero(denominator) < FEWEST:
+        raise ValueError(
+            f"the denominator of an arm is 0 but for fewer than {FEWEST} customers: the ratio has "
+            "no interval there."
+        )
+    ratio = float(numerator.sum()) / total
+    # What the ratio loses with each customer.
+    lost = (numerator - ratio * denominator) / (total - denominator)
+    freedom = max(total**2 / float(denominator @ denominator) - 1, 1.0)
+    rounding = _EPSILON * float(np.abs(numerator).max()) * len(numerator) / total
+    return _Arm(len(numerator), ratio, float(lost @ lost), freedom, rounding)
+
+
 def _welch(values: Values, treated: Flags, method: str) -> Effect:
-    """Compare the means of two arms; degrees of freedom as Welch and Satterthwaite have them."""
-    t, c = values[treated], values[~treated]
-    customers = len(t), len(c)
-    treatment, control = float(t.mean()), float(c.mean())
-    difference = treatment - control
-    squares = np.array([t.var(ddof=1) / customers[0], c.var(ddof=1) / customers[1]])
-    error, rounding = np.sqrt(squares.sum()), np.finfo(float).eps * float(np.abs(values).max())
+    """Compare the means of two arms."""
+    return _compared(_mean(values[treated]), _mean(values[~treated]), method)
+
+
+def _compared(t: _Arm, c: _Arm, method: str) -> Effect:
+    """Compare what two arms estimate; degrees of freedom as Welch and Satterthwaite have them."""
+    difference = t.estimate - c.estimate
+    squares, rounding = np.array([t.square, c.square]), max(t.rounding, c.rounding)
+    error = np.sqrt(squares.sum())
     if error <= rounding:
         # Nobody differs from their arm.
         p_value, margin, margins = float(abs(difference) <= rounding), 0.0, (0.0, 0.0)
     else:
         parts = squares / squares.sum()
-        freedom = 1 / float(np.sum(parts**2 / (np.array(customers) - 1)))
+        freedom = 1 / float(np.sum(parts**2 / (t.freedom, c.freedom)))
         p_value = 2 * float(special.stdtr(freedom, -abs(difference) / error))
         quantile = float(special.stdtrit(freedom, TAIL))
         margin = quantile * float(error)
         margins = float(quantile * np.sqrt(squares[0])), float(quantile * np.sqrt(squares[1]))
-    relative = _relative(treatment, control, (margins[0],) * 2, (margins[1],) * 2)
+    relative = _relative(t.estimate, c.estimate, (margins[0],) * 2, (margins[1],) * 2)
     return Effect(
-        control, treatment, difference, difference - margin, difference + margin, p_value,
-        customers, method, 0.0, *relative,
+        c.estimate, t.estimate, difference, difference - margin, difference + margin, p_value,
+        (t.customers, c.customers), method, 0.0, *relative,
     )  # fmt: skip
 
 

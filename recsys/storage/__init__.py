@@ -1,7 +1,7 @@
 """The one place that knows local disk from Blob: places, objects, commits, shared files."""
 
 from recsys.storage.commits import BrokenLogError, Commit, CommitConflict, CommitLog
-from recsys.storage.local import replace_folder, sha256_file, write_atomic
+from recsys.storage.local import previous_of, replace_folder, sha256_file, write_atomic
 from recsys.storage.objects import keys_of, put, put_new, read_bytes, remove
 from recsys.storage.places import (
     Place,
@@ -65,6 +65,7 @@ __all__ = [
     "move",
     "opened",
     "place_of",
+    "previous_of",
     "put",
     "put_new",
     "read_bytes",

@@ -41,7 +41,7 @@ def replace_folder(temporary: Path, final: Path) -> None:
         DataError: there is no new folder; the old one is untouched.
         OSError: a rename failed; the old folder is back in its place.
     """
-    previous = final.with_name(f".{final.name}.previous")
+    previous = previous_of(final)
     if previous.exists() and not final.exists():
         previous.rename(final)
     if not temporary.is_dir():
@@ -58,6 +58,11 @@ def replace_folder(temporary: Path, final: Path) -> None:
         raise
     sync_folder(final.parent)
     shutil.rmtree(previous, ignore_errors=True)
+
+
+def previous_of(folder: Path) -> Path:
+    """Return where a replaced folder lies while another takes its place."""
+    return folder.with_name(f".{folder.name}.previous")
 
 
 def write_temporary(path: Path, data: bytes | memoryview) -> Path:

@@ -21,7 +21,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from recsys.data.ingest_report import IngestReport
 from recsys.data.mapping import Mapping
 from recsys.data.stream.landing import Found, Landing, landing_of, listing, look
-from recsys.data.stream.publishing import publish, published_commit, remove_attempts
+from recsys.data.stream.publishing import publish, published_commit
 from recsys.data.stream.query import new_files
 from recsys.data.stream.state import (
     CHECKPOINT,
@@ -140,7 +140,6 @@ class Stream:
         now = datetime.now(UTC)
         self.state = compact(self.spark, self.state, now.date())
         clean(self.state, now)
-        remove_attempts(self.output, now)
 
     def _take(self, files: list[Found]) -> None:
         if not files:

@@ -1,8 +1,7 @@
 """Make the tables of all rows that were taken: the same tables as a batch ingest of the files."""
 
 import json
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 
 from pyspark.sql import SparkSession
 
@@ -12,10 +11,10 @@ from recsys.data.interactions import REPORT, WORK, kept, write_tables
 from recsys.data.mapping import Mapping
 from recsys.data.replace import content_of, current, replaced
 from recsys.data.rules import judge_rows
-from recsys.data.stream.state import KEPT, NOT_TAKEN, State, rows_of
+from recsys.data.stream.state import NOT_TAKEN, State, rows_of
 from recsys.errors import DataError
 from recsys.progress import stage
-from recsys.storage import Place, read_file, remove_folder, write_file
+from recsys.storage import Place, read_file, write_file
 
 STREAM = "stream.json"
 
@@ -88,18 +87,6 @@ def publish(
             )
         write_file(folder / STREAM, _text(wanted))
     return result
-
-
-def remove_attempts(output: Place, now: datetime) -> None:
-    """Remove what killed publications left beside an output; in a cloud the next one does so."""
-    if not isinstance(output, Path):
-        return
-    output = output.absolute()
-    for left in output.parent.glob(f".{output.name}.*"):
-        changed = datetime.fromtimestamp(left.stat().st_mtime, UTC)
-        # The former tables, where a kill hit the moment of the exchange.
-        if left.name != f".{output.name}.previous" and changed < now - KEPT:
-            remove_folder(left)
 
 
 def _newest(state: State, former: StreamReport | None) -> list[str] | None:

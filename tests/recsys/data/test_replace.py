@@ -1,6 +1,9 @@
 """A folder is replaced as a whole or not at all, on a disk and in a cloud."""
 
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +64,38 @@ def test_a_folder_is_forgotten_with_all_that_it_held(shared: Place) -> None:
     forget(shared)
     forget(shared)
     assert current(shared) is None
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from recsys.data.replace import replaced
+with replaced(Path(sys.argv[1]), "done.json") as fresh:
+    (fresh / "part").touch()
+    print(fresh.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replace, "UNHELD", -60.0)
+    others = {".out.backup", ".out.previous", ".other.writing-a"}
+    for name in others:
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        name = it.stdout.readline().strip()
+        with replaced(tmp_path / "out", MARKER) as fresh:
+            # It is at work still.
+            assert {f.name for f in tmp_path.iterdir()} == {*others, name, fresh.name}
+        it.kill()
+        it.wait()
+    assert (tmp_path / name / "part").exists()
+    put(tmp_path / "out", b"one")
+    assert {f.name for f in tmp_path.iterdir()} == {*others - {".out.previous"}, "out"}
 
 
 @pytest.fixture

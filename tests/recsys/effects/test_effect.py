@@ -59,15 +59,16 @@ def test_means_worked_by_hand() -> None:
 
 
 def test_a_ratio_worked_by_hand() -> None:
-    numerator = np.array([10.0, 30.0, 20.0, 10.0, 10.0])
-    denominator = np.array([1.0, 2.0, 1.0, 2.0, 0.0])
+    numerator = np.array([10.0, 30.0, 20.0, 5.0, 15.0])
+    denominator = np.array([1.0, 2.0, 1.0, 1.0, 1.0])
     found = ratio_effect(numerator, denominator, TREATED)
     # 60 of 4 against 20 of 2.
     assert (found.treatment, found.control, found.difference) == (15, 10, 5)
-    # Var = (s_Y² − 2R s_XY + R² s_X²) / (n X̄²), by arm.
-    treatment = (100 - 2 * 15 * 5 + 15**2 / 3) / (3 * (4 / 3) ** 2)
-    control = (0 - 0 + 10**2 * 2) / (2 * 1**2)
-    freedom = (treatment + control) ** 2 / (treatment**2 / 2 + control**2)
+    # Without each of the treated 50/3, 30/2, 40/3; without each of control 15, 5.
+    treatment = (50 / 3 - 15) ** 2 + 0 + (40 / 3 - 15) ** 2
+    control = (15 - 10) ** 2 + (5 - 10) ** 2
+    # Kish: as good as 4² / (1 + 4 + 1) and 2² / (1 + 1) customers.
+    freedom = (treatment + control) ** 2 / (treatment**2 / (16 / 6 - 1) + control**2 / 1)
     margin = stats.t.ppf(0.975, freedom) * np.sqrt(treatment + control)
     assert (found.low, found.high) == pytest.approx((5 - margin, 5 + margin))
 
@@ -123,6 +124,32 @@ def test_a_ratios_interval_agrees_with_a_bootstrap_over_customers() -> None:
         chosen = random.integers(0, len(y), (2_000, len(y)))
         draws.append(y[chosen].sum(axis=1) / x[chosen].sum(axis=1))
     assert found.error == pytest.approx((draws[0] - draws[1]).std(), rel=0.06)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ratio_is_a_weighted_regression_through_the_origin(seed: int) -> None:
+    sales, _, orders, treated = retailer(seed)
+    found, squares, freedoms = ratio_effect(sales, orders, treated), [], []
+    for arm, ratio in ((treated, found.treatment), (~treated, found.control)):
+        y, x = (values[arm & (orders > 0)] for values in (sales, orders))
+        fit = sm.WLS(y, x, weights=1 / x).fit(cov_type="HC3")
+        assert ratio == pytest.approx(fit.params[0])
+        squares.append(fit.bse[0] ** 2)
+        freedoms.append(x.sum() ** 2 / (x**2).sum() - 1)
+    parts = np.array(squares) / sum(squares)
+    margin = stats.t.ppf(0.975, 1 / (parts**2 / freedoms).sum()) * np.sqrt(sum(squares))
+    assert (found.high - found.low) / 2 == pytest.approx(margin)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 500))
+def test_customers_without_an_order_do_not_move_a_ratio(seed: int, more: int) -> None:
+    sales, _, orders, treated = retailer(seed, 60)
+    one = ratio_effect(sales, orders, treated)
+    arms = np.concatenate([treated, np.arange(more) % 2 == 0])
+    other = ratio_effect(*(np.append(v, np.zeros(more)) for v in (sales, orders)), arms)
+    assert (other.difference, other.low, other.high, other.p_value) == pytest.approx(
+        (one.difference, one.low, one.high, one.p_value)
+    )
 
 
 @pytest.mark.parametrize(("hits", "others"), [(0, 0), (0, 3), (3, 0), (50, 20), (12, 1), (40, 9)])
@@ -242,7 +269,7 @@ def test_a_step_between_arms_without_spread_is_certain() -> None:
         (lambda: mean_effect(np.array([1, 2, np.nan, 3, 4]), TREATED), "no finite number"),
         (lambda: cuped_effect(np.ones(5), np.full(5, np.inf), TREATED), "no finite number"),
         (lambda: mean_effect(np.ones(5), TREATED.astype(int)), "must be bool"),
-        (lambda: ratio_effect(np.ones(5), np.array([1.0, 1, 1, 0, 0]), TREATED), "arm is 0"),
+        (lambda: ratio_effect(np.ones(5), np.array([1.0, 1, 1, 1, 0]), TREATED), "0 but for"),
         (lambda: ratio_effect(np.ones(5), np.array([1.0, 1, 1, 2, -1]), TREATED), "below 0"),
         (lambda: proportion_effect(np.ones(5, bool), np.ones(5, bool)), "5 and 0 customers"),
     ],

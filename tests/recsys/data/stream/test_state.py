@@ -11,7 +11,6 @@ import pytest
 
 from recsys.data.stream.following import StreamOptions, follow
 from recsys.data.stream.landing import content_of, landing_of, listing, look
-from recsys.data.stream.publishing import remove_attempts
 from recsys.data.stream.state import Known, clean, open_state, record, save
 from recsys.errors import UsageError
 from recsys.storage import CommitConflict
@@ -66,17 +65,6 @@ def test_folders_that_no_commit_names_are_removed_after_a_day(tmp_path: Path) ->
     clean(state, now)
     left = {folder.name for folder in (tmp_path / "state" / "rows").iterdir()}
     assert left == {"2024-01-01-a", "2024-01-01-young"}
-
-
-def test_what_killed_publications_left_is_removed_after_a_day(tmp_path: Path) -> None:
-    now = datetime.now(UTC)
-    for name, age in ((".out.old", 2), (".out.young", 0), (".out.previous", 2), (".other.old", 2)):
-        (tmp_path / name / "work").mkdir(parents=True)
-        changed = (now - timedelta(days=age)).timestamp()
-        os.utime(tmp_path / name, (changed, changed))
-    remove_attempts(tmp_path / "out", now)
-    left = {folder.name for folder in tmp_path.iterdir()}
-    assert left == {".out.young", ".out.previous", ".other.old"}
 
 
 def test_files_in_folders_count_where_none_lies_right_there(tmp_path: Path) -> None:
