@@ -15,7 +15,8 @@ from recsys.data.ingest_report import IngestReport
 from recsys.data.interactions import REPORT, ingest
 from recsys.data.mapping import Mapping
 from recsys.data.replace import content_of
-from recsys.data.stream.following import Stream, StreamOptions, follow
+from recsys.data.stream.following import Stream, follow
+from recsys.data.stream.options import StreamOptions
 from recsys.data.stream.publishing import STREAM
 from recsys.data.stream.state import NOT_TAKEN, State
 from recsys.data.stream.verdicts import Patience

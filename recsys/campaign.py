@@ -24,7 +24,15 @@ from recsys.kernels.blocks import Block, Blocks
 from recsys.kernels.topk import Caps
 from recsys.models import arrays
 from recsys.ranker import Mask, Rules
-from recsys.storage import Place, fetched, make_folder, place_of, read_parquet, spark_path
+from recsys.storage import (
+    Place,
+    fetched,
+    make_folder,
+    place_of,
+    read_parquet,
+    spark_path,
+    spark_source,
+)
 from recsys.strategy import ItemRules, Rung, SeenByCategory, SeenRule, Strategy
 
 AUDIENCE, ALLOWED, AGAIN, CATEGORY = "audience", "allowed", "again", "category"
@@ -175,7 +183,7 @@ def _audience(
         return np.ones(history.customers, dtype=bool)
     facts = customer_facts(_needed(retail), history.before)
     spark = facts.sparkSession
-    numbers = spark.read.parquet(spark_path(f"{history.tables}/customers")).select(
+    numbers = spark.read.parquet(spark_source(f"{history.tables}/customers")).select(
         c.CUSTOMER_ID, c.CUSTOMER
     )
     chosen = facts.where(_condition(facts, strategy.audience, "audience"))
@@ -198,7 +206,7 @@ def _allowed(
     allowed = np.ones(history.items, dtype=bool)
     if rules.model_dump(exclude={"available"}, exclude_none=True):
         facts = item_facts(_needed(retail), history.before)
-        numbers = facts.sparkSession.read.parquet(spark_path(f"{history.tables}/items"))
+        numbers = facts.sparkSession.read.parquet(spark_source(f"{history.tables}/items"))
         may = facts.where(_may(facts, rules)).select(c.ITEM_ID)
         chosen = may.join(numbers.select(c.ITEM_ID, c.ITEM), c.ITEM_ID).select(c.ITEM)
         allowed[:] = False

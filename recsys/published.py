@@ -21,7 +21,7 @@ from obstore.store import ObjectStore
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys.errors import DataError
-from recsys.storage import Commit, CommitLog, put, read_bytes, spark_path, store_of
+from recsys.storage import Commit, CommitLog, put, read_bytes, spark_source, store_of
 
 # Named by its content: two runs of one slot may both write theirs.
 MANIFEST = "_manifest-{}.json"
@@ -103,7 +103,7 @@ def read_published(
         DataError: nothing was published there, or the table has no files.
     """
     files = published_files(output, table, commit)
-    return spark.read.parquet(*map(spark_path, files))
+    return spark.read.parquet(*map(spark_source, files))
 
 
 def published_table(
@@ -163,9 +163,11 @@ def manifest_of(store: ObjectStore, chosen: Commit) -> dict[str, Any]:
     """Read the manifest that a commit points to; raises DataError as `read_manifest`."""
     data = read_bytes(store, chosen.payload["manifest"])
     if data is None or hashlib.sha256(data).hexdigest() != chosen.payload["manifest_sha256"]:
+        scored = "strategy" in chosen.payload.get("facts", {})
+        again = "publish again with batch_score, or go back to another commit with republish"
         raise DataError(
-            f"The manifest of commit {chosen.number} is missing or was changed: publish again with "
-            "batch_score, or go back to another commit with republish."
+            f"The manifest of commit {chosen.number} is missing or was changed: "
+            f"{again if scored else 'run measure again'}."
         )
     manifest: dict[str, Any] = json.loads(data)
     return manifest

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys.errors import DataError
-from recsys.storage import Place, digests_in, spark_path
+from recsys.storage import Place, digests_in, spark_source
 
 
 def dataset_digest(
@@ -33,7 +33,7 @@ def dataset_digest(
     columns: dict[str, list[str]] = {}
     hashes = []
     for name in tables:
-        table = spark.read.parquet(spark_path(folder / name))
+        table = spark.read.parquet(spark_source(folder / name))
         columns[name] = sorted(table.columns)
         # A null is hashed as such: xxhash64 alone skips it, and (a, null) would equal (null, a).
         values = [v for column in columns[name] for v in (F.col(column), F.isnull(column))]

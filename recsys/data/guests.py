@@ -4,7 +4,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from recsys import columns as c
-from recsys.storage import Place, spark_path
+from recsys.storage import Place, spark_path, spark_source
 
 GUEST = "guest"
 
@@ -23,7 +23,7 @@ def write_guests(interactions: DataFrame, customers: int, path: Place) -> DataFr
     baskets = interactions.where(F.col(c.CUSTOMER_ID).isNull()).select(c.BASKET_ID).distinct()
     number = F.row_number().over(Window.orderBy(c.BASKET_ID)) - 1 + customers
     baskets.select(c.BASKET_ID, number.alias(GUEST)).write.parquet(spark_path(path))
-    return interactions.sparkSession.read.parquet(spark_path(path))
+    return interactions.sparkSession.read.parquet(spark_source(path))
 
 
 def with_rows(interactions: DataFrame, customers: DataFrame, guests: DataFrame) -> DataFrame:

@@ -18,7 +18,7 @@ from recsys.data.prepare import index_ids
 from recsys.data.tables import RetailTables
 from recsys.errors import ModelError
 from recsys.kernels.blocks import block_size
-from recsys.storage import Place, read_parquet, spark_path, write_file
+from recsys.storage import Place, read_parquet, spark_path, spark_source, write_file
 
 FEWEST_KNOWN = 0.5
 
@@ -76,7 +76,7 @@ def pack_newest(
         ModelError: the model knows less than half of what was bought: it belongs to other data.
     """
     tables = folder / "tables"
-    known_items = spark.read.parquet(spark_path(items)).select(c.ITEM_ID, c.ITEM)
+    known_items = spark.read.parquet(spark_source(items)).select(c.ITEM_ID, c.ITEM)
     _index_customers(spark, retail, customers, known_customers, tables / "customers")
     categories = retail.items.select(c.ITEM_ID, c.CATEGORY).dropDuplicates([c.ITEM_ID])
     with_category = known_items.join(categories, c.ITEM_ID, "left")
@@ -88,7 +88,7 @@ def pack_newest(
     indexed = retail.interactions.join(known_items, c.ITEM_ID, "left")
     bought = indexed.where(F.col(c.ITEM).isNotNull())
     guests = write_guests(bought, len(fit_rows), folder / "guests")
-    rows = with_rows(indexed, spark.read.parquet(spark_path(tables / "customers")), guests)
+    rows = with_rows(indexed, spark.read.parquet(spark_source(tables / "customers")), guests)
     seen = _write_rows(rows, folder / "interactions")
     known_share = seen["known"] / max(seen["rows"], 1)
     if known_share < FEWEST_KNOWN:
@@ -126,7 +126,7 @@ def pack_complete(spark: SparkSession, retail: RetailTables, folder: Place) -> C
         path = spark_path(folder / "tables" / name)
         indexed = index_ids(windowed, key, index, cuts).join(table, key, "left")
         indexed.orderBy(index).coalesce(1).write.parquet(path)
-        ids[name] = spark.read.parquet(path)
+        ids[name] = spark.read.parquet(spark_source(folder / "tables" / name))
         known |= known_facts(ids[name], name, index, cuts)
     customers, items = known[f"{TRAIN}_customers"], known[f"{TRAIN}_items"]
     guests = write_guests(windowed, customers, folder / "guests")
@@ -148,7 +148,7 @@ def _index_customers(
     target: Place,
 ) -> None:
     """Give each customer of the interactions a number, by id, and its row in the fit."""
-    known = spark.read.parquet(spark_path(customers)).select(
+    known = spark.read.parquet(spark_source(customers)).select(
         c.CUSTOMER_ID, F.col(c.CUSTOMER).alias("fit_row")
     )
     named = retail.interactions.where(F.col(c.CUSTOMER_ID).isNotNull())

@@ -8,9 +8,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from recsys import columns as c
+from recsys.data.faults import explained
 from recsys.data.ingest_report import IngestReport, check_limits, report_of
 from recsys.data.mapping import Mapping
-from recsys.data.replace import replaced
+from recsys.data.replace import lies_in, replaced
 from recsys.data.rules import (
     item_columns,
     judge_rows,
@@ -20,7 +21,7 @@ from recsys.data.rules import (
     settle,
 )
 from recsys.data.source import LINE, SOURCE, Files, find_files, read_rows, reading
-from recsys.errors import DataError
+from recsys.errors import DataError, UsageError
 from recsys.progress import stage
 from recsys.storage import (
     Place,
@@ -53,13 +54,18 @@ def ingest(
         now: where the future begins; default: the present.
 
     Raises:
-        UsageError: the source does not exist, or the output holds something else.
+        UsageError: the source does not exist or lies in the output, or the output holds something
+            else.
         DataError: the source cannot be used; nothing was written.
     """
-    files = find_files(source, mapping)
+    files, place = find_files(source, mapping), place_of(output)
+    if any(lies_in(place_of(path), place) for path in files.paths):
+        raise UsageError(
+            f"{source} lies in {place}, which is replaced as a whole: choose another output."
+        )
     now = now or datetime.now(UTC)
     names = [path.rpartition("/")[2] for path in files.paths]
-    with replaced(place_of(output), REPORT) as folder:
+    with explained(), replaced(place, REPORT) as folder:
         with stage(f"judge {len(names)} file(s)"), reading(spark, files):
             rows = judge_rows(normalised(spark, files, mapping), mapping, now)
             once = kept(rows, folder / WORK / "rows")

@@ -17,7 +17,7 @@ from recsys.data.replace import replaced
 from recsys.data.tables import RetailTables
 from recsys.kernels.blocks import Blocks, block_size
 from recsys.session import run_tasks
-from recsys.storage import Place, move, remove_folder, spark_path, write_file
+from recsys.storage import Place, move, remove_folder, spark_path, spark_source, write_file
 
 __all__ = ["Split", "prepare"]
 
@@ -54,7 +54,7 @@ def _write(
     ):
         indexed = index_ids(windowed, key, index, cuts).join(table, key, "left")
         indexed.write.parquet(spark_path(scratch / name))
-        ids[name] = spark.read.parquet(spark_path(scratch / name))
+        ids[name] = spark.read.parquet(spark_source(scratch / name))
         facts |= known_facts(ids[name], name, index, cuts)
         known = ids[name].where(F.col(c.WINDOW) != TEST)
         known.orderBy(index).coalesce(1).write.parquet(spark_path(folder / name))
@@ -113,7 +113,7 @@ def _write_windows(
     ).write.option("maxRecordsPerFile", LINES_AT_A_TIME).partitionBy(c.WINDOW).parquet(
         spark_path(together)
     )
-    facts = window_facts(rows.sparkSession.read.parquet(spark_path(together)), known, cuts)
+    facts = window_facts(rows.sparkSession.read.parquet(spark_source(together)), known, cuts)
     for window in cuts.windows:
         move(together / f"{c.WINDOW}={window}", folder / window)
     remove_folder(together)

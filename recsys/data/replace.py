@@ -30,10 +30,11 @@ from recsys.storage import (
     previous_of,
     remove_folder,
     replace_folder,
+    spark_path,
     store_of,
 )
 
-RUNS = "_runs"
+RUNS, RUN = "_runs", "run"
 ATTEMPT = ".{}.writing-"
 # A reader of the former result may still be at work; a writer that was killed is not.
 KEPT = timedelta(days=1)
@@ -126,8 +127,9 @@ def current(folder: Place) -> Place | None:
     if isinstance(folder, Path):
         return folder if folder.exists() else None
     head = CommitLog(store_of(folder)).head()
-    if head is not None:
-        return folder / str(head.payload["run"])
+    # Other logs' commits, such as those of published tables, name no run.
+    if head is not None and RUN in head.payload:
+        return folder / str(head.payload[RUN])
     return folder if exists(folder) else None
 
 
@@ -135,6 +137,17 @@ def content_of(path: str | Place) -> Place:
     """Return where to read a folder: its current content, or itself where nobody replaced it."""
     place = place_of(path)
     return current(place) or place
+
+
+def lies_in(place: Place, folder: Place) -> bool:
+    """Tell whether a place is a folder or lies in it, however the two are written."""
+    inner, outer = (_written_out(p) for p in (place, folder))
+    return f"{inner}/".startswith(f"{outer}/")
+
+
+def _written_out(place: Place) -> str:
+    """Return the one way to write a place."""
+    return (str(place.resolve()) if isinstance(place, Path) else spark_path(place)).rstrip("/")
 
 
 def forget(folder: Place) -> None:
@@ -151,21 +164,27 @@ def _committed(folder: RemotePath) -> Iterator[RemotePath]:
     """Give a folder for a new run, and commit it at the end."""
     log = CommitLog(store_of(folder))
     head = log.head()
-    if head is None and exists(folder):
-        left = {key.split("/")[0] for key in keys_of(store_of(folder), "")}
-        if left - {RUNS}:
-            raise UsageError(
-                f"{folder} holds something else (it has no commit): choose another output, or "
-                "empty it yourself."
-            )
+    if RUN not in head.payload if head else _holds_more(folder):
+        raise UsageError(
+            f"{folder} holds something else (it has no commit of a run): choose another output, or "
+            "empty it yourself."
+        )
     run = f"{RUNS}/{uuid.uuid4().hex[:12]}"
     try:
         yield folder / run
-        log.append({"run": run}, head.number if head else 0)
+        log.append({RUN: run}, head.number if head else 0)
     except BaseException:
         remove_folder(folder / run)
         raise
-    _remove_others(folder, {run, head.payload["run"]} if head else {run})
+    _remove_others(folder, {run, head.payload[RUN]} if head else {run})
+
+
+def _holds_more(folder: RemotePath) -> bool:
+    """Tell whether a folder without a commit holds more than what killed writers have left."""
+    # Hadoop's marks of folders alone are nothing.
+    return exists(folder) and any(
+        key.split("/")[0] != RUNS for key in keys_of(store_of(folder), "")
+    )
 
 
 def _remove_others(folder: RemotePath, runs: set[str]) -> None:

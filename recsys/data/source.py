@@ -7,10 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatch
-from glob import glob
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote
 
 import pyarrow.parquet as pq
@@ -26,25 +23,16 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
+from recsys.data.globs import files_of, kind_of
 from recsys.data.mapping import Mapping
-from recsys.data.replace import content_of
 from recsys.errors import DataError, UsageError
-from recsys.storage import (
-    Place,
-    RemotePath,
-    exists,
-    files_below,
-    is_remote,
-    local_path,
-    opened,
-    place_of,
-    spark_path,
-)
+from recsys.storage import Place, opened, spark_path
 
 SOURCE, LINE, FILE = "source", "line", "source_file"
 # A header is far shorter; of a file in a cloud no more is fetched to see it.
 HEADER_BYTES = 1 << 20
-SUFFIXES = {".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
+# What stands for bytes that are no characters of an encoding.
+UNKNOWN = "\ufffd"
 
 
 class UnreadableFileError(DataError):
@@ -89,9 +77,11 @@ def find_files(source: str, mapping: Mapping) -> Files:
 
     Raises:
         UsageError: the source does not exist or mixes CSV with Parquet.
-        DataError: no files, no header, an unreadable file, or files whose columns differ.
+        DataError: no files, no header, an unreadable file or name, or files whose columns differ.
     """
-    paths = _paths(source)
+    paths = files_of(source)
+    for path in paths:
+        check_file_name(str(path))
     kinds = {kind_of(path) for path in paths}
     if len(kinds) > 1:
         raise UsageError(f"{source} mixes CSV and Parquet: give a glob such as 'folder/*.csv'.")
@@ -137,9 +127,9 @@ def reading(spark: SparkSession, files: Files) -> Iterator[None]:
     Raises:
         DataError: a file is truncated or damaged.
     """
-    spark.sparkContext.setLogLevel("OFF")
     try:
-        yield
+        with quiet(spark):
+            yield
     except Exception as error:
         text = str(error)
         if "FAILED_READ_FILE" not in text:
@@ -147,69 +137,21 @@ def reading(spark: SparkSession, files: Files) -> Iterator[None]:
         # The longest, for one file's name may begin with another's.
         named = [path for path in files.paths if bare_path(path) in unquote(text)]
         raise UnreadableFileError(max(named, key=len, default=files.name)) from error
+
+
+@contextmanager
+def quiet(spark: SparkSession) -> Iterator[None]:
+    """Keep Spark's stack traces off the terminal: every error reaches the caller as an exception.
+
+    Within another `quiet`, even in another thread, that one decides when traces are shown again.
+    """
+    jvm: Any = spark._jvm
+    former = jvm.org.apache.logging.log4j.LogManager.getRootLogger().getLevel().toString()
+    spark.sparkContext.setLogLevel("OFF")
+    try:
+        yield
     finally:
-        spark.sparkContext.setLogLevel("ERROR")
-
-
-def _paths(source: str) -> list[Place]:
-    """List the files that `source` stands for."""
-    return list(_in_cloud(source) if is_remote(source) else _on_disk(source))
-
-
-def _in_cloud(source: str) -> list[RemotePath]:
-    """List the objects that a URL of a file, a folder or a glob stands for."""
-    place = place_of(source)
-    if any(sign in place.name for sign in "*?["):
-        place, pattern = place.parent, place.name
-    elif kind_of(place) and not files_below(place):
-        if not exists(place):
-            raise UsageError(f"{source} does not exist: give a file, a folder, or a glob.")
-        return [place] if isinstance(place, RemotePath) else []
-    else:
-        pattern = "*"
-    folder = content_of(place)
-    found = [f for f in files_below(folder) if is_named_data(f) and fnmatch(f.name, pattern)]
-    right_there = [f for f in found if f.parent == folder]
-    if not found:
-        raise DataError(f"{source} has no .csv, .csv.gz or .parquet files: give their folder.")
-    return [f for f in sorted(right_there or found) if isinstance(f, RemotePath)]
-
-
-def _on_disk(source: str) -> list[Path]:
-    """List the files that a path of a file, a folder or a glob stands for."""
-    place = local_path(source)
-    if place.is_dir():
-        found = [path for path in place.iterdir() if _is_data(path)]
-        # A table that Spark or another job wrote in folders of its own.
-        found = found or [path for path in place.rglob("*") if _is_data(path)]
-        if not found:
-            raise DataError(f"{source} has no .csv, .csv.gz or .parquet files: give their folder.")
-        return sorted(found)
-    if place.exists():
-        if kind_of(place) is None:
-            raise UsageError(
-                f"{source} must end in .csv, .csv.gz or .parquet: rename or export it."
-            )
-        return [place]
-    # Path.glob takes no absolute pattern.
-    found = [path for path in map(Path, glob(str(place), recursive=True)) if _is_data(path)]  # noqa: PTH207
-    if not found:
-        raise UsageError(f"{source} does not exist: give a file, a folder, or a glob in quotes.")
-    return sorted(found)
-
-
-def kind_of(path: Place) -> str | None:
-    """Return `csv` or `parquet`, as a file's name says; None where it says neither."""
-    return next((kind for end, kind in SUFFIXES.items() if path.name.lower().endswith(end)), None)
-
-
-def _is_data(path: Path) -> bool:
-    return path.is_file() and is_named_data(path)
-
-
-def is_named_data(path: Place) -> bool:
-    """Tell whether a file's name is one of data: of a known kind, and not hidden."""
-    return not path.name.startswith((".", "_")) and kind_of(path) is not None
+        spark.sparkContext.setLogLevel(former)
 
 
 def header_of(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
@@ -217,6 +159,7 @@ def header_of(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
 
     Raises:
         UnreadableFileError: it is truncated, damaged, or of another format.
+        DataError: its header is written in another encoding.
         UsageError: the mapping's encoding is not known.
     """
     try:
@@ -226,13 +169,37 @@ def header_of(path: Place, kind: str, mapping: Mapping) -> tuple[str, ...]:
                 return tuple(pq.read_schema(file).names)
             start = io.BytesIO(file.read(HEADER_BYTES))
             unpacked = gzip.GzipFile(fileobj=start) if path.name.lower().endswith(".gz") else start
-            lines = io.TextIOWrapper(cast(BinaryIO, unpacked), encoding=encoding, newline="")
+            # More than the header is decoded here; of a row it is judged later, by itself.
+            lines = io.TextIOWrapper(
+                cast(BinaryIO, unpacked), encoding=encoding, errors="replace", newline=""
+            )
             rows = csv.reader(lines, delimiter=mapping.separator)
-            return tuple(name.strip() for name in next(filter(None, rows), []))
+            names = tuple(name.strip() for name in next(filter(None, rows), []))
     except LookupError:
         raise UsageError(f"the mapping's encoding {mapping.encoding!r} is not known.") from None
     except (OSError, EOFError, ValueError, csv.Error) as error:
         raise UnreadableFileError(path.name) from error
+    if any(UNKNOWN in name for name in names):
+        raise DataError(
+            f"{path.name} has a header that is not {mapping.encoding}: name the file's `encoding` "
+            f"in the mapping, or export it as {mapping.encoding}."
+        )
+    return names
+
+
+def check_file_name(path: str) -> None:
+    """Raise DataError where Spark cannot read a file of such a name."""
+    name = path.rpartition("/")[2]
+    if ":" in name:
+        raise DataError(f"{name} has a colon in its name, which Spark cannot read: rename it.")
+    shown = printable(path)
+    if shown != path:
+        raise DataError(f"{shown} has a name that is not UTF-8: rename it.")
+
+
+def printable(path: str) -> str:
+    """Return a path with a sign in the place of bytes that are no UTF-8."""
+    return path.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def check_names(file: str, columns: Sequence[str]) -> None:

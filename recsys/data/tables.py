@@ -12,7 +12,7 @@ from pyspark.sql.types import DataType, NumericType, StringType, TimestampNTZTyp
 from recsys import columns as c
 from recsys.data.replace import content_of
 from recsys.errors import DataError
-from recsys.storage import Place, exists, spark_path
+from recsys.storage import Place, exists, spark_source
 
 # Column → the type that it is cast to, and what it may be read as. An id that was read as a number
 # has lost its leading zeros, so it is refused; a time without a zone is taken for UTC.
@@ -61,7 +61,7 @@ def read_tables(spark: SparkSession, path: str | Place) -> RetailTables:
 
 def _read(spark: SparkSession, table: Place) -> DataFrame:
     try:
-        return spark.read.parquet(spark_path(table))
+        return spark.read.parquet(spark_source(table))
     except (PySparkException, Py4JJavaError):
         raise DataError(
             f"{table} is not a Parquet table: give the folder that `ingest` wrote."

@@ -24,6 +24,9 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 VOLUME = "volume/"
 # Fewer days hold too few of each weekday.
 FEWEST_DAYS = 7
+# Fewer baskets in a day are half as many, or twice as many, by chance alone.
+FEWEST_BASKETS = 20
+MOST_NAMED = 5
 CHANCE = 0.999
 # Half a count in each bin, so that an empty one has a logarithm.
 SMOOTHED = 0.5
@@ -36,6 +39,7 @@ class Limits(Config):
     new_item_share: float = Field(gt=0, description="share of lines with items never sold before")
     new_customer_share: float = Field(gt=0, description="share of customers who are new")
     volume: float = Field(gt=0, description="change of a weekday's lines a day, as a share")
+    day: float = Field(gt=0, description="distance of one day's lines from the usual, as a share")
     restated: float = Field(gt=0, description="change of the past's number of lines, as a share")
 
     @classmethod
@@ -110,6 +114,7 @@ def drift_between(periods: Periods, limits: Limits, known_rows: int | None = Non
     findings = [_psi_finding(name, periods, limits) for name in periods.before.counts]
     findings += [_new_items(periods, limits), _new_customers(periods, limits)]
     findings += _volumes(periods.before, periods.after, limits)
+    findings += _days(periods.before, periods.after, limits)
     if known_rows:
         findings.append(_restated(periods.past_rows, known_rows, limits))
     return Drift(periods, tuple(findings))
@@ -165,6 +170,34 @@ def _volumes(before: Period, after: Period, limits: Limits) -> list[Finding]:
         text = f"{day}s {now:,.0f} instead of {then:,.0f}"
         findings.append(Finding(f"{VOLUME}{day}", float(change), limits.volume, text))
     return findings
+
+
+def _days(before: Period, after: Period, limits: Limits) -> list[Finding]:
+    """Compare each day's lines with what is usual: its weekday before, at the level of now.
+
+    The level is the median over the days since that have lines, so that a season that is stronger
+    or weaker moves it, and a day that is missing or doubled does not.
+    """
+    if min(before.days, after.days) < FEWEST_DAYS:
+        return []
+    then, baskets = before.a_day()[after.weekday], before.counts["basket_lines"].sum()
+    open_days = (then > 0) & (after.lines > 0)
+    if not open_days.any():
+        return []
+    usual = then * np.median(after.lines[open_days] / then[open_days])
+    judged = np.flatnonzero(usual * baskets / before.rows >= FEWEST_BASKETS)
+    if not judged.size:
+        return []
+    moved = np.abs(after.lines[judged] / usual[judged] - 1)
+    far = judged[(moved > limits.day) | (moved == moved.max())]
+    dates = [after.first + timedelta(days=int(day)) for day in far[:MOST_NAMED]]
+    told = [
+        f"{date} {after.lines[day]:,} instead of {usual[day]:,.0f}"
+        for date, day in zip(dates, far, strict=False)
+    ]
+    more = f", and {len(far) - MOST_NAMED:,} more" if len(far) > MOST_NAMED else ""
+    text = f"single days differ in lines, is a file missing, or twice? {', '.join(told)}{more}"
+    return [Finding("day", float(moved.max()), limits.day, text)]
 
 
 def _restated(rows: int, known: int, limits: Limits) -> Finding:

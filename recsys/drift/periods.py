@@ -30,23 +30,38 @@ class Period:
 
     Attributes:
         first: its first day.
-        days: number of its days.
-        rows: number of its interactions.
-        weekdays: int64 [7], interactions on Mondays, Tuesdays … Sundays.
+        lines: int64 [days], interactions of each day from it on.
         counts: quantity → int64 [bins]; `AMOUNTS` by powers of two, `hour` by hours in UTC, `item`
             by the most bought items and the rest.
     """
 
     first: date
-    days: int
-    rows: int
-    weekdays: Counts
+    lines: Counts
     counts: dict[str, Counts]
+
+    @property
+    def days(self) -> int:
+        """Number of its days."""
+        return len(self.lines)
+
+    @property
+    def rows(self) -> int:
+        """Number of its interactions."""
+        return int(self.lines.sum())
+
+    @property
+    def weekday(self) -> Counts:
+        """Each day's weekday, int64 [days]; 0 is Monday."""
+        return (self.first.weekday() + np.arange(self.days)) % 7
+
+    @property
+    def weekdays(self) -> Counts:
+        """Interactions on Mondays, Tuesdays … Sundays, int64 [7]."""
+        return np.bincount(self.weekday, weights=self.lines, minlength=7).astype(np.int64)
 
     def a_day(self) -> NDArray[np.float64]:
         """Return the interactions a day on each weekday, float64 [7]; NaN where there was none."""
-        starts = np.array([self.first.weekday()]) + np.arange(self.days)
-        number = np.bincount(starts % 7, minlength=7)
+        number = np.bincount(self.weekday, minlength=7)
         return np.where(number > 0, self.weekdays / np.maximum(number, 1), np.nan)
 
 
@@ -94,7 +109,8 @@ def read_periods(interactions: DataFrame, cut: date) -> Periods | None:
     items = _items(lines)
     if not items["before"].sum() or not items["after"].sum():
         return None
-    parts = [_line_counts(lines.where("recent")), _basket_counts(lines.where("recent"))]
+    recent = lines.where("recent")
+    parts = [_day_counts(recent), _line_counts(recent), _basket_counts(recent)]
     order = np.lexsort((items["item"], -items["before"]))
     top, rest = order[:TOP_ITEMS], order[TOP_ITEMS:]
     sides = {
@@ -102,9 +118,10 @@ def read_periods(interactions: DataFrame, cut: date) -> Periods | None:
     }
     new = (items["past"] == 0) & (items["after"] > 0)
     customers, new_customers = _customers(lines)
+    number = (cut - EPOCH.date()).days
     return Periods(
-        before=_period(parts, sides["before"], after=False, end=cut),
-        after=_period(parts, sides["after"], after=True, end=None),
+        before=_period(parts, sides["before"], number, after=False),
+        after=_period(parts, sides["after"], number, after=True),
         past_rows=int(items["past"].sum()),
         top_items=tuple(items["item"][top].tolist()),
         new_item_rows=int(items["after"][new].sum()),
@@ -134,17 +151,20 @@ def _customers(lines: DataFrame) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
+def _day_counts(lines: DataFrame) -> pa.Table:
+    """Count lines by side and day."""
+    return lines.groupBy(AFTER, c.DAY).agg(F.count("*").alias("rows")).toArrow()
+
+
 def _line_counts(lines: DataFrame) -> pa.Table:
-    """Count lines by side, weekday, hour, price and quantity, all at once."""
+    """Count lines by side, hour, price and quantity, all at once."""
     counted = lines.groupBy(
         AFTER,
-        F.weekday(c.TIMESTAMP).alias("weekday"),
         F.hour(c.TIMESTAMP).alias("hour"),
         _power(F.col(c.UNIT_PRICE)).alias("unit_price"),
         _power(F.col(c.QUANTITY)).alias("quantity"),
     )
-    days = F.min(c.DAY).alias("first"), F.max(c.DAY).alias("last")
-    return counted.agg(F.count("*").alias("rows"), *days).toArrow()
+    return counted.agg(F.count("*").alias("rows")).toArrow()
 
 
 def _basket_counts(lines: DataFrame) -> pa.Table:
@@ -162,19 +182,17 @@ def _power(amount: Column) -> Column:
     return F.greatest(F.lit(LEAST), F.least(F.lit(MOST), F.floor(F.log2(amount)))).cast("int")
 
 
-def _period(parts: list[pa.Table], items: Counts, after: bool, end: date | None) -> Period:
-    """Put one side's counts together."""
-    lines, baskets = (_side(part, after) for part in parts)
-    first = EPOCH.date() + timedelta(days=int(lines["first"].min()))
-    last = end or EPOCH.date() + timedelta(days=int(lines["last"].max()) + 1)
+def _period(parts: list[pa.Table], items: Counts, cut: int, after: bool) -> Period:
+    """Put one side's counts together; each reaches to the cut, also where no lines do."""
+    days, lines, baskets = (_side(part, after) for part in parts)
+    first = cut if after else int(days[c.DAY].min())
+    end = int(days[c.DAY].max()) + 1 if after else cut
     counts = {"hour": _summed(lines, "hour", 24), "item": items}
     for part, names in ((lines, AMOUNTS[:2]), (baskets, AMOUNTS[2:])):
         counts |= {name: _summed(part, name, MOST - LEAST + 1, LEAST) for name in names}
     return Period(
-        first=first,
-        days=(last - first).days,
-        rows=int(lines["rows"].sum()),
-        weekdays=_summed(lines, "weekday", 7),
+        first=EPOCH.date() + timedelta(days=first),
+        lines=_summed(days, c.DAY, end - first, first),
         counts=counts,
     )
 

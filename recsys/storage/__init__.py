@@ -14,6 +14,7 @@ from recsys.storage.places import (
     local_path,
     place_of,
     spark_path,
+    spark_source,
     store_of,
 )
 from recsys.storage.shared import (
@@ -79,6 +80,7 @@ __all__ = [
     "shared_copy",
     "size_of",
     "spark_path",
+    "spark_source",
     "store_of",
     "write_atomic",
     "write_file",

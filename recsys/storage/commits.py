@@ -23,6 +23,7 @@ from typing import Any
 
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
+from pydantic import ConfigDict, TypeAdapter
 
 from recsys.errors import DataError, PublishError, UsageError
 from recsys.storage.objects import keys_of, put_new, read_bytes
@@ -45,12 +46,16 @@ class BrokenLogError(PublishError):
 class Commit:
     """One record of a commit log, as it was read and checked."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     number: int
     previous: str | None
     time: str
     writer: str
     payload: dict[str, Any]
     digest: str
+
+
+COMMIT = TypeAdapter(Commit)
 
 
 class CommitLog:
@@ -90,7 +95,7 @@ class CommitLog:
         """Return all commits, oldest first; raises BrokenLogError where the chain does not hold."""
         # An object store answers in tens of milliseconds, and a log grows for years.
         with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-            commits = list(pool.map(self.read, range(1, self._last_number() + 1)))
+            commits = list(pool.map(self.read, self._all_numbers()))
         for before, after in pairwise(commits):
             _check_link(before, after)
         return commits
@@ -146,11 +151,26 @@ class CommitLog:
 
     def _last_number(self) -> int:
         """Return the highest number in the log, 0 where it is empty."""
+        return max(self._listed(), default=0)
+
+    def _all_numbers(self) -> range:
+        """Return 1 … the highest number; raises BrokenLogError where one is missing.
+
+        So one file with a high number costs one read, not as many as its number says.
+        """
+        listed = self._listed()
+        numbers = range(1, max(listed, default=0) + 1)
+        for number in numbers:
+            # A folder that is written to while it is listed may leave one out that is there.
+            if number not in listed:
+                self.read(number)
+        return numbers
+
+    def _listed(self) -> set[int]:
+        """Return the numbers that the store lists."""
         pattern = re.compile(rf"{COMMITS}/(\d{{8}})\.json")
-        return max(
-            (int(m[1]) for path in keys_of(self.store, COMMITS) if (m := pattern.fullmatch(path))),
-            default=0,
-        )
+        paths = keys_of(self.store, COMMITS)
+        return {int(found[1]) for path in paths if (found := pattern.fullmatch(path))}
 
     def _hint(self, commit: Commit) -> None:
         """Tell people and tools which commit was the last; the commit stands without it."""
@@ -187,8 +207,9 @@ def _decode(number: int, data: bytes) -> Commit:
         fields = json.loads(data)
         digest = fields.pop("sha256")
         intact = digest == _digest(fields) and data == _canonical(fields | {"sha256": digest})
-        commit = Commit(**fields, digest=digest)
-    except (ValueError, TypeError, AttributeError, KeyError):
+        commit = COMMIT.validate_python(fields | {"digest": digest})
+        datetime.fromisoformat(commit.time)
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise BrokenLogError(
             f"Commit {number} is not a whole record: restore {_key(number)} from a backup."
         ) from None

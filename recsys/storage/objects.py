@@ -1,10 +1,11 @@
 """Objects in a store: create-only, replaced, read, listed, removed."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import AzureStore, LocalStore, ObjectStore
@@ -100,6 +101,14 @@ def keys_of(store: ObjectStore, prefix: str) -> dict[str, datetime]:
         return {m["path"]: m["last_modified"] for batch in store.list(prefix) for m in batch}
     except (BaseError, OSError) as error:
         raise unreadable(store, prefix, error) from error
+
+
+def version_of(meta: Mapping[str, Any]) -> str:
+    """Return what tells an object's content from an earlier one, of its metadata.
+
+    Azure writes the same ETag in quotes where it tells of one object, and without where it lists.
+    """
+    return str(meta.get("e_tag") or "").strip('"') or str(meta["last_modified"].isoformat())
 
 
 def unwritable(store: ObjectStore, key: str, error: Exception) -> PublishError:

@@ -155,6 +155,11 @@ def spark_path(path: str | Place) -> str:
     return re.sub(r"^s3://", "s3a://", str(path))
 
 
+def spark_source(path: str | Place) -> str:
+    """Return what Spark reads exactly one path by: it takes what it reads for a pattern."""
+    return re.sub(r"([\\\[\]{}*?])", r"\\\1", spark_path(path))
+
+
 def artifact_uri(path: Place) -> str:
     """Return what MLflow calls a path by."""
     azure = azure_place(path.url) if isinstance(path, RemotePath) else None

@@ -287,7 +287,7 @@ def listed(folder: RemotePath) -> dict[str, tuple[int, str]]:
     # Hadoop marks a folder by an empty object of its name.
     folders = {p.as_posix() for meta in found for p in PurePosixPath(meta["path"]).parents}
     return {
-        meta["path"].removeprefix(f"{key}/"): (meta["size"], _version(dict(meta)))
+        meta["path"].removeprefix(f"{key}/"): (meta["size"], objects.version_of(dict(meta)))
         for meta in found
         if meta["path"] not in folders and not meta["path"].endswith("/")
     }
@@ -311,8 +311,4 @@ def _head(file: RemotePath) -> tuple[int, str] | None:
         return None
     except (BaseError, OSError) as error:
         raise objects.unreadable(store, str(file), error) from error
-    return meta["size"], _version(meta)
-
-
-def _version(meta: dict[str, Any]) -> str:
-    return str(meta.get("e_tag") or meta["last_modified"])
+    return meta["size"], objects.version_of(meta)

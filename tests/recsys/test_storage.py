@@ -19,13 +19,16 @@ from recsys import storage
 from recsys.errors import DataError, PublishError, UsageError
 from recsys.storage import (
     BrokenLogError,
+    Commit,
     CommitConflict,
     CommitLog,
+    commits,
     local_path,
     put_new,
     read_bytes,
     replace_folder,
     sha256_file,
+    spark_source,
     store_of,
     write_atomic,
 )
@@ -73,6 +76,19 @@ def test_local_path(url: str | Path, path: str) -> None:
 def test_a_remote_url_has_no_local_path(url: str) -> None:
     with pytest.raises(UsageError, match="not on this machine"):
         local_path(url)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (Path("/data/a b/x#1,2"), "/data/a b/x#1,2"),
+        ("/data/a?b/x[1]/{y}*\\", r"/data/a\?b/x\[1\]/\{y\}\*\\"),
+        ("s3://bucket/out/items", "s3a://bucket/out/items"),
+        ("s3://bucket/x[1]", r"s3a://bucket/x\[1\]"),
+    ],
+)
+def test_what_spark_reads_is_no_pattern(path: str | Path, source: str) -> None:
+    assert spark_source(path) == source
 
 
 def test_store_of_a_local_folder(tmp_path: Path) -> None:
@@ -208,10 +224,11 @@ def three_commits(store: ObjectStore) -> CommitLog:
         lambda data: data[: len(data) // 2],
         lambda data: b"",
         lambda data: b"[]",
+        lambda data: b"[" * 200_000,
         lambda data: data + b" ",
         lambda data: data.replace(b'"writer"', b'"author"'),
     ],
-    ids=["edited", "half", "empty", "no-record", "longer", "renamed"],
+    ids=["edited", "half", "empty", "no-record", "deep", "longer", "renamed"],
 )
 def test_an_altered_record_is_refused(store: ObjectStore, number: int, change: Any) -> None:
     log = three_commits(store)
@@ -247,6 +264,50 @@ def test_a_gap_is_refused(store: ObjectStore) -> None:
     for read in (log.head, log.history):
         with pytest.raises(BrokenLogError, match="Commit 2 is missing"):
             read()
+
+
+def test_a_high_number_costs_no_more_than_a_gap(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, read = three_commits(store), list[int]()
+    store.put("_commits/02000000.json", b"{}")
+
+    def counted(number: int) -> Commit:
+        read.append(number)
+        return CommitLog.read(log, number)
+
+    monkeypatch.setattr(log, "read", counted)
+    with pytest.raises(BrokenLogError, match="Commit 4 is missing"):
+        log.history()
+    assert read == [4]
+
+
+def test_a_commit_that_a_listing_leaves_out_is_read(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = three_commits(store)
+    listed = ["_commits/00000001.json", "_commits/00000003.json"]
+    monkeypatch.setattr(commits, "keys_of", lambda *_: listed)
+    assert [commit.number for commit in log.history()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"time": "noon"}, {"time": 7}, {"writer": None}, {"payload": []}, {"previous": 7}, {"x": 1}],
+    ids=str,
+)
+def test_a_commit_of_other_types_is_no_whole_record(
+    store: ObjectStore, changes: dict[str, Any]
+) -> None:
+    log = three_commits(store)
+    fields = json.loads(read_bytes(store, "_commits/00000003.json") or b"")
+    del fields["sha256"]
+    fields |= changes
+    digest = commits._digest(fields)
+    store.put("_commits/00000003.json", commits._canonical(fields | {"sha256": digest}))
+    for read_all in (log.head, log.history):
+        with pytest.raises(BrokenLogError, match="Commit 3 is not a whole record"):
+            read_all()
 
 
 # Half a character of UTF-16 is no text.

@@ -5,73 +5,40 @@ they are complete, and files that were mended or have grown.
 """
 
 import hashlib
-import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import FrameType
 
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from recsys.data.faults import explained
 from recsys.data.ingest_report import IngestReport
 from recsys.data.mapping import Mapping
-from recsys.data.stream.landing import Found, Landing, landing_of, listing, look
+from recsys.data.stream.folders import ROWS, clean, compact
+from recsys.data.stream.landing import Found, Landing, check_apart, landing_of, listing, look
+from recsys.data.stream.options import StreamOptions
 from recsys.data.stream.publishing import publish, published_commit
 from recsys.data.stream.query import new_files
 from recsys.data.stream.state import (
     CHECKPOINT,
     NOT_TAKEN,
     State,
-    clean,
-    compact,
     open_state,
     state_place,
 )
-from recsys.data.stream.taking import forget_gone, take, to_look_at
-from recsys.data.stream.verdicts import YOUNG, Intake, Patience
-from recsys.errors import DataError, UsageError
+from recsys.data.stream.taking import forget_gone, take, to_look_at, without_twin
+from recsys.data.stream.verdicts import YOUNG, Intake
+from recsys.errors import DataError
 from recsys.progress import say, stage
 from recsys.storage import Place, place_of
 
-UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 TICK = 1  # second
-PATIENCE = Patience(quiet_seconds=5, patience_seconds=3600)
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """How a landing folder is followed.
-
-    Attributes:
-        trigger: time from one micro-batch to the next, such as `1 minute`; None: take what is
-            there, and end.
-        state: folder of the stream's state; None: beside the output.
-        max_files: in a micro-batch.
-        patience: with files that are still being written.
-    """
-
-    trigger: str | None = None
-    state: str | None = None
-    max_files: int = 1000
-    patience: Patience = PATIENCE
-
-    @property
-    def seconds(self) -> int | None:
-        """Seconds from one micro-batch to the next; raises UsageError."""
-        if self.trigger is None:
-            return None
-        match = re.fullmatch(r"\s*(\d+)\s*([a-z]+?)s?\s*", self.trigger.lower())
-        if match is None or match[2] not in UNITS or not int(match[1]):
-            raise UsageError(
-                f"trigger={self.trigger!r} is not usable: give a time such as '30 seconds' or "
-                "'5 minutes', or leave it out to take what is there and end."
-            )
-        return int(match[1]) * UNITS[match[2]]
 
 
 @dataclass
@@ -90,6 +57,7 @@ class Stream:
         tables: what became of the rows at the last publication.
         failure: why the tables do not hold the rows that were taken last.
         shown: number of the commit that was published last.
+        left: how many files lie where none is taken.
     """
 
     spark: SparkSession
@@ -103,6 +71,7 @@ class Stream:
     tables: IngestReport | None = None
     failure: DataError | None = None
     shown: int = 0
+    left: int = 0
 
     def take(self, names: list[str]) -> None:
         """Take the files of some names."""
@@ -110,11 +79,16 @@ class Stream:
 
     def look_again(self, unknown: bool) -> None:
         """Take files that waited or have changed, and, where asked for, those nobody spoke of."""
-        found = listing(self.landing)
+        lying = listing(replace(self.landing, deep=True))
+        found = {name: file for name, file in lying.items() if self.landing.takes(name)}
+        self._say_left(sorted(lying.keys() - found.keys()))
         self.state = forget_gone(self.state, found.keys())
         known = {*self.state.taken, *self.state.others}
         files = to_look_at(self.state, found.values())
         self._take([file for file in files if unknown or file.name in known])
+        # Where a taken file was mended just now, its duplicates hold what no other file does.
+        alone = without_twin(self.state)
+        self._take([file for file in found.values() if file.name in alone])
 
     def publish(self) -> None:
         """Let the tables follow what was taken; raises DataError where they cannot."""
@@ -140,6 +114,14 @@ class Stream:
         now = datetime.now(UTC)
         self.state = compact(self.spark, self.state, now.date())
         clean(self.state, now)
+
+    def _say_left(self, names: list[str]) -> None:
+        if len(names) > self.left:
+            say(
+                f"  {len(names):,} file(s) in folders of {self.source} are not taken, such as "
+                f"{names[0]}: put them right into it, or follow their folder as another stream"
+            )
+        self.left = len(names)
 
     def _take(self, files: list[Found]) -> None:
         if not files:
@@ -181,19 +163,34 @@ def follow(
     place, seconds = place_of(output), options.seconds
     landing = landing_of(source)
     kept = place_of(options.state) if options.state else state_place(place)
-    for written in (place, kept):
-        if landing.holds(written):
-            raise UsageError(
-                f"{written} lies in the landing folder, whose files would be taken: give another."
-            )
-    state = open_state(kept, mapping)
-    stream = Stream(spark, source, landing, place, mapping, options, state, told)
-    stream.tidy()
-    if seconds is None:
-        _take_what_is_there(stream)
-    else:
-        _go_on(stream, seconds)
+    check_apart(landing, place, kept)
+    with explained(_cures(kept)):
+        state = open_state(kept, mapping)
+        if state.taken:
+            # Where files were taken from once, they are taken from for ever.
+            landing = replace(landing, deep=any("/" in name for name in state.taken))
+        stream = Stream(spark, source, landing, place, mapping, options, state, told)
+        stream.tidy()
+        if seconds is None:
+            _take_what_is_there(stream)
+        else:
+            _go_on(stream, seconds)
     return stream
+
+
+def _cures(state: Place) -> dict[str, str]:
+    """Return what to do where a part of the state is lost: sign in an error's text → cure."""
+    return {
+        "JsonParseException|MALFORMED_LOG_FILE|Failed to read log file|ChecksumException": (
+            f"Spark's notes in {state / CHECKPOINT} are damaged: remove that folder and run again; "
+            "no file is taken twice."
+        ),
+        f"(PATH_NOT_FOUND|FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER)[^\n]*/{ROWS}/"
+        "|UNABLE_TO_INFER_SCHEMA": (
+            f"rows that were taken are missing or damaged in {state / ROWS}: restore them, or "
+            f"remove {state}; all files of the landing folder are then read anew."
+        ),
+    }
 
 
 def _take_what_is_there(stream: Stream) -> None:

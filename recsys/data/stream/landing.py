@@ -1,25 +1,36 @@
 """The landing folder: which files lie there, and whether one of them is complete."""
 
 import hashlib
+import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatch
+from itertools import permutations
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from obstore.exceptions import BaseError
 
-from recsys.data.source import bare_path, is_named_data, kind_of
-from recsys.errors import UsageError
+from recsys.data.globs import is_pattern, is_shown_data, kind_of
+from recsys.data.replace import content_of as folder_content
+from recsys.data.replace import lies_in
+from recsys.data.source import bare_path, printable
+from recsys.errors import DataError, UsageError
 from recsys.storage import Place, opened, place_of, spark_path, store_of
-from recsys.storage.objects import unreadable
+from recsys.storage.objects import unreadable, version_of
 
 READS_AT_ONCE = 16
 CHUNK = 1 << 20
 LINE_ENDS = (b"\n", b"\r")
+FATES = {
+    "landing folder": "taken",
+    "output": "removed by each publication",
+    "state": "the stream's own",
+}
 
 
 @dataclass(frozen=True)
@@ -38,14 +49,9 @@ class Landing:
 
     def takes(self, name: str) -> bool:
         """Tell whether a file is meant, by its path inside the folder."""
-        place = self.folder / name
-        in_its_place = self.deep or "/" not in name
-        return in_its_place and is_named_data(place) and fnmatch(place.name, self.pattern)
-
-    def holds(self, place: Place) -> bool:
-        """Tell whether a place lies in the folder."""
-        place = place.resolve() if isinstance(place, Path) else place
-        return f"{place}/".startswith(f"{self.folder}/")
+        inside, _, last = name.rpartition("/")
+        in_its_place = self.deep or not inside
+        return in_its_place and is_shown_data(name) and fnmatch(last, self.pattern)
 
     def name_of(self, path: str) -> str:
         """Return a file's path inside the folder, of the path that Spark has for it."""
@@ -97,30 +103,73 @@ def landing_of(source: str) -> Landing:
         UsageError: there is no such folder, or the source is one file.
     """
     place, pattern = place_of(source), "*"
-    if any(sign in place.name for sign in "*?["):
+    if is_pattern(place.name):
         place, pattern = place.parent, place.name
+    if is_pattern(str(place)) or (isinstance(place, Path) and not place.is_dir()):
+        raise UsageError(
+            f"{source} is not a folder: give the folder that files arrive in, or a glob of "
+            "files in it, in quotes."
+        )
     if isinstance(place, Path):
-        if not place.is_dir() or any(sign in str(place) for sign in "*?["):
-            raise UsageError(
-                f"{source} is not a folder: give the folder that files arrive in, or a glob of "
-                "files in it, in quotes."
-            )
         place = place.resolve()
     elif kind_of(place):
         raise UsageError(f"{source} is one file: give the folder that files arrive in.")
+    else:
+        place = folder_content(place)
     names = listing(Landing(place, pattern, deep=True))
     return Landing(place, pattern, bool(names) and all("/" in name for name in names))
 
 
+def check_apart(landing: Landing, output: Place, state: Place) -> None:
+    """Raise UsageError where one of a stream's folders lies in another, and would go with it."""
+    folders = {"output": output, "state": state, "landing folder": landing.folder}
+    for (inner, place), (outer, folder) in permutations(folders.items(), 2):
+        if lies_in(place, folder):
+            raise UsageError(
+                f"the {inner} {place} lies in the {outer} {folder}, whose files are "
+                f"{FATES[outer]}: give folders that lie apart."
+            )
+
+
 def listing(landing: Landing) -> dict[str, Found]:
     """Return the files that lie in the landing folder, by name."""
-    store = store_of(landing.folder)
-    try:
-        metas: list[dict[str, Any]] = [dict(meta) for batch in store.list() for meta in batch]
-    except (BaseError, OSError) as error:
-        raise unreadable(store, str(landing.folder), error) from error
-    found = [_found(landing, meta) for meta in metas if landing.takes(meta["path"])]
+    if isinstance(landing.folder, Path):
+        found = list(_on_disk(landing, landing.folder))
+    else:
+        store = store_of(landing.folder)
+        try:
+            metas: list[dict[str, Any]] = [dict(meta) for batch in store.list() for meta in batch]
+        except (BaseError, OSError) as error:
+            raise unreadable(store, str(landing.folder), error) from error
+        found = [_found(landing, meta) for meta in metas if landing.takes(meta["path"])]
     return {file.name: file for file in sorted(found, key=lambda file: file.name)}
+
+
+def _on_disk(landing: Landing, folder: Path) -> Iterator[Found]:
+    """List a local folder: object stores would refuse names that a disk allows."""
+
+    def stop(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}): check its rights.")
+
+    for inside, _, names in os.walk(folder, onerror=stop):
+        for path in (Path(inside, name) for name in names):
+            name = path.relative_to(folder).as_posix()
+            file = _stat(printable(name), path) if landing.takes(name) else None
+            if file is not None:
+                yield file
+
+
+def _stat(name: str, path: Path) -> Found | None:
+    """Return a local file as it is now, None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    if not S_ISREG(stat.st_mode):
+        return None
+    version = f"{stat.st_ino:x}-{stat.st_mtime_ns:x}-{stat.st_size:x}"
+    changed = datetime.fromtimestamp(stat.st_mtime, UTC)
+    return Found(name, path, stat.st_size, version, changed)
 
 
 def look(landing: Landing, names: Iterable[str]) -> list[Found]:
@@ -128,6 +177,8 @@ def look(landing: Landing, names: Iterable[str]) -> list[Found]:
     store = store_of(landing.folder)
 
     def one(name: str) -> Found | None:
+        if isinstance(landing.folder, Path):
+            return _stat(name, landing.folder / name)
         try:
             return _found(landing, dict(store.head(name)))
         except FileNotFoundError:
@@ -140,7 +191,7 @@ def look(landing: Landing, names: Iterable[str]) -> list[Found]:
 
 
 def _found(landing: Landing, meta: Mapping[str, Any]) -> Found:
-    version = f"{meta['e_tag'] or meta['last_modified'].isoformat()} {meta['size']}"
+    version = f"{version_of(meta)} {meta['size']}"
     name = str(meta["path"])
     return Found(name, landing.folder / name, meta["size"], version, meta["last_modified"])
 

@@ -1,6 +1,6 @@
 """Make the tables of all rows that were taken: the same tables as a batch ingest of the files."""
 
-import json
+from collections import Counter
 from datetime import datetime
 
 from pyspark.sql import SparkSession
@@ -11,7 +11,8 @@ from recsys.data.interactions import REPORT, WORK, kept, write_tables
 from recsys.data.mapping import Mapping
 from recsys.data.replace import content_of, current, replaced
 from recsys.data.rules import judge_rows
-from recsys.data.stream.state import NOT_TAKEN, State, rows_of
+from recsys.data.stream.folders import rows_of
+from recsys.data.stream.state import NOT_TAKEN, State
 from recsys.errors import DataError
 from recsys.progress import stage
 from recsys.storage import Place, read_file, write_file
@@ -23,6 +24,7 @@ class StreamReport(Config):
     """What became of the files of a landing folder; stands in the output as stream.json."""
 
     state: str  # id of the state that the tables were made from
+    folder: str = ""  # where that state lies
     rows_commit: int  # number of its commit whose rows they hold
     mapping_digest: str
     files: int  # taken
@@ -32,9 +34,19 @@ class StreamReport(Config):
 
 
 def published(output: Place) -> StreamReport | None:
-    """Return what the tables in an output were made from; None where no stream made them."""
-    data = read_file(content_of(output) / STREAM) if current(output) else None
-    return None if data is None else StreamReport.checked(json.loads(data), f"{output}/{STREAM}")
+    """Return what the tables in an output were made from; None where no stream made them.
+
+    Raises:
+        DataError: its report is damaged.
+    """
+    file = content_of(output) / STREAM
+    data = read_file(file) if current(output) else None
+    try:
+        return None if data is None else StreamReport.model_validate_json(data)
+    except ValueError:
+        raise DataError(
+            f"{file} is not what a stream wrote: remove it; the tables are then made anew."
+        ) from None
 
 
 def published_commit(output: Place, state: State) -> int:
@@ -69,9 +81,10 @@ def publish(
     if former and _made_from(former) == _made_from(wanted):
         if former != wanted:
             write_file(content_of(output) / STREAM, _text(wanted))
-        report = read_file(content_of(output) / REPORT)
-        return IngestReport.model_validate_json(report or b"")
-    names = [name.rpartition("/")[2] for name in sorted(state.taken)]
+        return _report_of(output)
+    if former and former.state != state.begun:
+        _check_replaces(state, output, former)
+    names = [_last(name) for name in sorted(state.taken)]
     newest = _newest(state, former)
     with replaced(output, REPORT) as folder:
         with stage(f"judge the rows of {len(names)} file(s)"):
@@ -87,6 +100,29 @@ def publish(
             )
         write_file(folder / STREAM, _text(wanted))
     return result
+
+
+def _check_replaces(state: State, output: Place, former: StreamReport) -> None:
+    """Raise DataError where tables that another state made hold files that this one does not."""
+    held = Counter(_report_of(output).files)
+    held.subtract(_last(name) for name in (*state.taken, *state.with_verdict("duplicate")))
+    missing = sorted(name for name, count in held.items() if count > 0)
+    if missing:
+        raise DataError(
+            f"the tables in {output} are of another stream, with the state "
+            f"{former.folder or former.state}: they hold {len(missing)} file(s) that {state.place} "
+            f"has not taken, such as {missing[0]}. Give that state, or another output; or remove "
+            f"{content_of(output) / STREAM} to begin anew without those files."
+        )
+
+
+def _report_of(output: Place) -> IngestReport:
+    """Return what became of the rows of the tables in an output."""
+    return IngestReport.model_validate_json(read_file(content_of(output) / REPORT) or b"")
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _newest(state: State, former: StreamReport | None) -> list[str] | None:
@@ -108,6 +144,7 @@ def _report(state: State, mapping: Mapping) -> StreamReport:
     }
     return StreamReport(
         state=state.begun,
+        folder=str(state.place),
         rows_commit=state.rows,
         mapping_digest=mapping.digest,
         files=len(state.taken),

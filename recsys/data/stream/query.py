@@ -8,6 +8,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from recsys.data.source import quiet
 from recsys.data.stream.landing import Landing
 from recsys.storage import Place, spark_path
 
@@ -76,9 +77,8 @@ def _quiet(spark: SparkSession) -> Iterator[None]:
     """Keep stack traces off the terminal: every error reaches the caller as an exception."""
     log, level = logging.getLogger("py4j"), logging.getLogger("py4j").level
     log.setLevel(logging.CRITICAL)
-    spark.sparkContext.setLogLevel("OFF")
     try:
-        yield
+        with quiet(spark):
+            yield
     finally:
         log.setLevel(level)
-        spark.sparkContext.setLogLevel("ERROR")

@@ -12,16 +12,11 @@ import json
 import uuid
 from collections.abc import Mapping as Named
 from dataclasses import asdict, dataclass, field, replace
-from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-
-from recsys.data.interactions import kept
 from recsys.data.mapping import Mapping
-from recsys.data.source import FILE
-from recsys.errors import DataError, UsageError
+from recsys.errors import UsageError
 from recsys.storage import (
     Commit,
     CommitLog,
@@ -29,21 +24,17 @@ from recsys.storage import (
     beside,
     keys_of,
     make_folder,
-    remove_folder,
-    spark_path,
     store_of,
 )
+from recsys.storage.commits import COMMITS
 
-ROWS, CHECKPOINT = "rows", "checkpoint"
+CHECKPOINT = "checkpoint"
 # Of a mapping, what rows are judged by when the tables are made; all else decides how they read.
 JUDGING = {
     "version", "non_product_ids", "non_product_pattern", "max_quantity", "max_unit_price",
     "earliest", "latest", "stale_after_days", "heavy_customer_rows", "warn_share", "fail_share",
     "fail_share_of",
 }  # fmt: skip
-MOST_FOLDERS = 50
-# Longer than an attempt can take, so that what nobody names by then nobody will.
-KEPT = timedelta(days=1)
 Verdict = Literal["taken", "duplicate", "refused", "waiting"]
 # Kind and columns of files.
 Form = tuple[str, tuple[str, ...]]
@@ -130,12 +121,23 @@ def open_state(place: Place, mapping: Mapping) -> State:
     """Read the state, or begin one where there is none.
 
     Raises:
-        UsageError: it was begun with a mapping that reads rows otherwise.
+        UsageError: the folder holds something else or cannot be written, or the state was begun
+            with a mapping that reads rows otherwise.
         BrokenLogError: a commit is missing or was altered.
     """
-    make_folder(place)
+    try:
+        make_folder(place)
+    except OSError as error:
+        raise UsageError(
+            f"{place} cannot be the stream's state ({error.strerror}): give another folder."
+        ) from None
     log = CommitLog(store_of(place))
     head = log.head()
+    if "taken" not in head.payload if head else _holds_more(place):
+        raise UsageError(
+            f"{place} holds something else (it has no commit of a stream): give another folder for "
+            "the stream's state, or empty it yourself."
+        )
     if head is None:
         return save(State(place, uuid.uuid4().hex, reading_digest(mapping)))
     commits: list[Commit] = [head]
@@ -152,6 +154,13 @@ def open_state(place: Place, mapping: Mapping) -> State:
             "then read anew."
         )
     return state
+
+
+def _holds_more(place: Place) -> bool:
+    """Tell whether a folder without a commit holds more than what a killed first one left."""
+    if isinstance(place, Path):
+        return any(file.name != COMMITS for file in place.iterdir())
+    return any(key.split("/")[0] not in ("", COMMITS) for key in keys_of(store_of(place), ""))
 
 
 def record(
@@ -194,58 +203,6 @@ def save(state: State) -> State:
     return replace(state, number=commit.number)
 
 
-def new_folder(day: date) -> str:
-    """Name a folder for rows."""
-    return f"{ROWS}/{day.isoformat()}-{uuid.uuid4().hex[:12]}"
-
-
-def rows_of(spark: SparkSession, state: State, folders: list[str]) -> DataFrame:
-    """Read the rows that count of some row folders."""
-    plain = [folder for folder in folders if not state.stale.get(folder)]
-    parts = [spark.read.parquet(*(spark_path(state.place / f) for f in plain))] if plain else []
-    for folder in (folder for folder in folders if state.stale.get(folder)):
-        rows = spark.read.parquet(spark_path(state.place / folder))
-        parts.append(rows.where(~F.col(FILE).isin(*state.stale[folder])))
-    if not parts:
-        raise DataError("no file was taken yet: put files into the landing folder.")
-    result = parts[0]
-    for part in parts[1:]:
-        result = result.unionByName(part)
-    return result
-
-
-def compact(spark: SparkSession, state: State, today: date) -> State:
-    """Merge the row folders of each finished day into one; all of them where they are many."""
-    finished = [f for f in state.folders if _day_of(f) < today.isoformat()]
-    many = len(finished) > MOST_FOLDERS
-    by_day: dict[str, list[str]] = {}
-    for folder in finished:
-        by_day.setdefault(_day_of(finished[-1] if many else folder), []).append(folder)
-    merged = {day: folders for day, folders in by_day.items() if len(folders) > 1}
-    if not merged:
-        return state
-    taken = dict(state.taken)
-    for day, folders in merged.items():
-        into = new_folder(date.fromisoformat(day))
-        kept(rows_of(spark, state, folders).coalesce(_files(spark)), state.place / into)
-        for name, known in state.taken.items():
-            if known.folder in folders:
-                taken[name] = replace(known, folder=into)
-    state = replace(state, taken=taken)
-    return save(replace(state, stale={f: u for f, u in state.stale.items() if f in state.folders}))
-
-
-def clean(state: State, now: datetime) -> None:
-    """Remove row folders that no commit names any more, or that a killed attempt left behind."""
-    newest: dict[str, datetime] = {}
-    for key, changed in keys_of(store_of(state.place), ROWS).items():
-        folder = "/".join(key.split("/")[:2])
-        newest[folder] = max(changed, newest.get(folder, changed))
-    for folder, changed in newest.items():
-        if folder not in state.folders and changed < now - KEPT:
-            remove_folder(state.place / folder)
-
-
 def state_place(output: Place) -> Place:
     """Return the state folder of an output, where none is given."""
     return beside(output, f"{output.name}.stream")
@@ -278,12 +235,3 @@ def _restored(place: Place, payload: dict[str, Any]) -> State:
     for name in ("taken", "others"):
         fields[name] = {file: Known(**known) for file, known in payload[name].items()}
     return State(place, **(fields | {"columns": tuple(payload["columns"])}))
-
-
-def _day_of(folder: str) -> str:
-    return folder.partition("/")[2][: len("2000-01-01")]
-
-
-def _files(spark: SparkSession) -> int:
-    """Return into how many files a merged folder is written."""
-    return int(spark.sparkContext.defaultParallelism)

@@ -9,8 +9,9 @@ from pyspark.sql import SparkSession
 
 from recsys.data.interactions import kept, normalised
 from recsys.data.source import FILE, Files, UnreadableFileError, bare_path, reading
+from recsys.data.stream.folders import new_folder
 from recsys.data.stream.landing import Found, Landing, look
-from recsys.data.stream.state import Form, Known, State, new_folder, record
+from recsys.data.stream.state import Form, Known, State, record
 from recsys.data.stream.verdicts import (
     YOUNG,
     Intake,
@@ -82,6 +83,13 @@ def to_look_at(state: State, files: Iterable[Found]) -> list[Found]:
         if known is None or known.verdict == "waiting" or known.version != file.version:
             result.append(file)
     return result
+
+
+def without_twin(state: State) -> set[str]:
+    """Return the names of duplicates whose content no taken file has any more."""
+    held = {known.sha256 for known in state.taken.values()}
+    others = state.with_verdict("duplicate").items()
+    return {name for name, known in others if known.sha256 not in held}
 
 
 def _moved(landing: Landing, chosen: list[Found]) -> dict[str, Known]:

@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from recsys.data.globs import kind_of
 from recsys.data.mapping import Mapping
-from recsys.data.source import UnreadableFileError, check_names, header_of, kind_of
+from recsys.data.source import UnreadableFileError, check_file_name, check_names, header_of
 from recsys.data.stream.landing import READS_AT_ONCE, Content, Found, Landing, content_of
 from recsys.data.stream.state import Form, Known, State, Verdict
 from recsys.errors import DataError
@@ -60,14 +61,16 @@ def judge_files(intake: Intake, files: Sequence[Found]) -> tuple[dict[str, Known
         files: in the order in which they count: the first of several alike is taken.
     """
 
-    def read(file: Found) -> Content | None:
+    def read(file: Found) -> Content | str:
         former = intake.state.taken.get(file.name)
         if age_of(file) < intake.patience.quiet_seconds:
-            return None
+            return YOUNG
         try:
             return content_of(file, former.bytes if former else 0)
         except (DataError, FileNotFoundError):
-            return None
+            return YOUNG
+        except OSError as error:
+            return f"it cannot be read ({error.strerror})"
 
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         contents = list(pool.map(read, files))
@@ -75,8 +78,8 @@ def judge_files(intake: Intake, files: Sequence[Found]) -> tuple[dict[str, Known
     form = intake.state.form
     verdicts: dict[str, Known] = {}
     for file, content in zip(files, contents, strict=True):
-        if content is None:
-            verdicts[file.name] = known_of("waiting", file, reason=YOUNG)
+        if isinstance(content, str):
+            verdicts[file.name] = known_of("waiting", file, reason=content)
             continue
         known = _verdict(intake, file, content, digests, form)
         verdicts[file.name] = known
@@ -159,6 +162,7 @@ def _has_footer(file: Found, mapping: Mapping) -> bool:
 
 def _check_form(file: Found, form: Form, mapping: Mapping) -> None:
     """Raise DataError where a file has not the form of the others, or none that can be used."""
+    check_file_name(str(file.place))
     kind, columns = _form_of(file, mapping)
     if not columns:
         raise DataError("it is empty: give a file with a header line and rows")

@@ -6,17 +6,20 @@ import tarfile
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from recsys.data import interactions
 from recsys.data.interactions import IngestReport, ingest
 from recsys.data.mapping import Mapping
-from recsys.errors import RecsysError, UsageError
+from recsys.errors import DataError, RecsysError, UsageError
 
 HEADER = ["receipt", "sku", "product", "qty", "sold_at", "price", "card"]
 LAX = {
@@ -384,6 +387,56 @@ def test_an_output_that_is_something_else_is_kept(spark: SparkSession, tmp_path:
     with pytest.raises(UsageError, match="holds something else"):
         judged(spark, tmp_path, [row()])
     assert (tmp_path / "out" / "thesis.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("source", ["raw", "raw/*.csv", "*/till.csv", "raw/till.csv"])
+def test_a_source_in_the_output_is_refused_and_stands(tmp_path: Path, source: str) -> None:
+    (tmp_path / "out" / "raw").mkdir(parents=True)
+    till = written(tmp_path / "out" / "raw" / "till.csv", [row()])
+    (tmp_path / "out" / "ingest.json").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    spark: Any = None
+    for folder in ("out", "link"):
+        with pytest.raises(UsageError, match="choose another output"):
+            ingest(spark, f"{tmp_path}/{folder}/{source}", f"{tmp_path}/out", mapping())
+    assert till.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("at 10:00.csv", "has a colon"), ("caf\udce9.csv", "is not UTF-8")]
+)
+def test_a_name_that_spark_cannot_read_is_told(tmp_path: Path, name: str, message: str) -> None:
+    written(tmp_path / name, [row()])
+    spark: Any = None
+    with pytest.raises(DataError, match=f"{message}.*rename it"):
+        ingest(spark, str(tmp_path), tmp_path.with_name("out"), mapping())
+
+
+def test_bytes_of_another_encoding_stop_no_ingest_unless_they_stand_in_the_header(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    till = written(tmp_path / "till.csv", [row(), row(receipt="2", product="café")])
+    till.write_bytes(till.read_text().encode("latin-1"))
+    report = ingest(spark, str(till), tmp_path / "out", mapping())
+    assert (report.rows_accepted, report.reasons) == (1, {"bad_encoding": 1})
+    till.write_bytes(till.read_text("latin-1").replace("product", "café").encode("latin-1"))
+    with pytest.raises(DataError, match="header that is not UTF-8: name the file's `encoding`"):
+        ingest(spark, str(till), tmp_path / "out", mapping())
+
+
+def test_a_full_disk_is_told(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Spark tells it, within a long text of its own."""
+
+    def full(*given: object) -> None:
+        raise Py4JError("An error occurred while calling o1.parquet.\nNo space left on device\n")
+
+    monkeypatch.setattr(interactions, "kept", full)
+    source = written(tmp_path / "till.csv", [row()])
+    with pytest.raises(DataError, match="the disk is full: make room"):
+        ingest(spark, str(source), tmp_path / "out", mapping())
+    assert [*tmp_path.iterdir()] == [source]
 
 
 def test_a_rerun_replaces_the_former_result(spark: SparkSession, tmp_path: Path) -> None:

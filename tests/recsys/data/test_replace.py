@@ -10,7 +10,16 @@ import pytest
 from recsys.data import replace
 from recsys.data.replace import current, forget, replaced
 from recsys.errors import UsageError
-from recsys.storage import CommitConflict, Place, RemotePath, files_below, read_file, write_file
+from recsys.storage import (
+    CommitConflict,
+    CommitLog,
+    Place,
+    RemotePath,
+    files_below,
+    read_file,
+    store_of,
+    write_file,
+)
 
 MARKER = "done.json"
 
@@ -56,6 +65,15 @@ def test_something_else_is_not_replaced(shared: Place) -> None:
     with pytest.raises(UsageError, match="holds something else"):
         put(shared, b"one")
     assert read_file(shared / "other") == b"x"
+
+
+def test_a_folder_with_a_log_of_another_kind_is_not_replaced(shared: Place) -> None:
+    log = CommitLog(store_of(shared, create=True))
+    log.append({"manifest": "runs/a/_manifest.json"}, 0)
+    with pytest.raises(UsageError, match="holds something else"):
+        put(shared, b"one")
+    assert current(shared) == shared
+    assert [commit.number for commit in log.history()] == [1]
 
 
 def test_a_folder_is_forgotten_with_all_that_it_held(shared: Place) -> None:

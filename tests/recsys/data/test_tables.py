@@ -48,6 +48,14 @@ def test_a_folder_beside_a_table_of_ones_own_is_not_taken_for_its_items(
     assert read_tables(spark, tmp_path / "mine").items.count() == 2
 
 
+@pytest.mark.parametrize("name", ["a?b", "x[1]", "x{1}", "x*", "a\\b"])
+def test_a_folders_name_is_no_pattern(spark: SparkSession, tmp_path: Path, name: str) -> None:
+    write_interactions(tmp_path / name / "interactions", LINES)
+    for other in ("a b", "x1", "xy"):
+        write_interactions(tmp_path / other / "interactions", LINES)
+    assert read_tables(spark, tmp_path / name).interactions.count() == len(LINES)
+
+
 def test_further_columns_are_left_out(spark: SparkSession, tmp_path: Path) -> None:
     table = spark.read.parquet(str(write_interactions(tmp_path / "lines", LINES)))
     table.selectExpr("*", "'x' AS row").write.parquet(str(tmp_path / "more"))

@@ -1,5 +1,6 @@
 """Drift on hand-made interactions: what is counted, what warns, and what does not."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 
 import mlflow
@@ -11,8 +12,8 @@ from mlflow import MlflowClient
 from pyspark.sql import DataFrame, SparkSession
 
 from recsys import columns as c
-from recsys.drift import Limits, Periods, drift_between, read_periods, show
-from recsys.drift.findings import psi, psi_by_chance
+from recsys.drift import Finding, Limits, Period, Periods, drift_between, read_periods, show
+from recsys.drift.findings import FEWEST_BASKETS, FEWEST_DAYS, _days, psi, psi_by_chance
 from recsys.drift.periods import LEAST, REFERENCE_DAYS
 
 CUT = date(2024, 6, 3)  # a Monday
@@ -85,7 +86,7 @@ def test_both_sides_are_counted(spark: SparkSession) -> None:
         row(-2, "a", "x", "b1", 4.0),
         row(-1, None, "x", "b2", 5.0),
         row(-1, None, "y", "b2", 0.01),
-        row(0, "a", "relic", "b3"),
+        row(2, "a", "relic", "b3"),
         row(7, "new", "fresh", "b4"),
         row(8, None, "fresh", "b5"),
     ]
@@ -97,10 +98,10 @@ def test_both_sides_are_counted(spark: SparkSession) -> None:
     assert found.after.counts["item"].tolist() == [0, 0, 2, 1, 0]
     assert (found.before.first, found.before.days, found.before.rows) == (date(2024, 6, 1), 2, 3)
     assert (found.after.first, found.after.days, found.after.rows) == (CUT, 9, 3)
-    # Saturday one, Sunday two lines; since then two Mondays and a Tuesday.
+    # Saturday one, Sunday two lines; since then a Monday, a Tuesday and, before them, a Wednesday.
     assert found.before.weekdays.tolist() == [0, 0, 0, 0, 0, 1, 2]
-    assert found.after.weekdays.tolist() == [2, 1, 0, 0, 0, 0, 0]
-    assert found.after.a_day()[:3].tolist() == [1, 0.5, 0]
+    assert found.after.weekdays.tolist() == [1, 1, 1, 0, 0, 0, 0]
+    assert found.after.a_day()[:3].tolist() == [0.5, 0.5, 1]
     assert np.isnan(found.before.a_day()[0])
     prices = found.before.counts["unit_price"]
     # 0.01 lies below the least bin, 4 and 5 in the one from 4 on.
@@ -127,13 +128,56 @@ def test_what_changed_is_named_and_nothing_else(spark: SparkSession) -> None:
     ]
     found = periods(spark, trade(-56, 56, 1) + changed)
     drift = drift_between(found, LIMITS, found.past_rows * 2)
-    warned = {finding.name for finding in drift.findings if finding.warns}
-    assert warned == {
+    assert {finding.name for finding in drift.findings if finding.warns} == {
         "psi/unit_price", "psi/basket_value", "psi/item", "new_item_share",
         "volume/wednesday", "restated",
     }  # fmt: skip
     assert any("of items that the fit never saw" in text for text in drift.warnings)
     assert any("or twice? wednesdays 0 instead of 40" in text for text in drift.warnings)
+
+
+def days_of(first: date, lines: Sequence[int], baskets: int) -> Period:
+    """Make a period of lines a day, in so many baskets altogether."""
+    counts = {"basket_lines": np.array([baskets])}
+    return Period(first=first, lines=np.array(lines), counts=counts)
+
+
+def single_days(lines: Sequence[int], baskets_a_day: int = 30) -> list[Finding]:
+    """Return what is found on single days since, after eight weeks of 60 lines on open days."""
+    usual = [60 if day % 7 < 6 else 0 for day in range(56)]
+    before = days_of(CUT - timedelta(days=56), usual, 48 * baskets_a_day)
+    return _days(before, days_of(CUT, lines, 1), LIMITS)
+
+
+@pytest.mark.parametrize("days", [14, 28])
+@pytest.mark.parametrize("copies", [0, 2])
+def test_one_day_that_is_missing_or_came_twice_is_named(days: int, copies: int) -> None:
+    # The shop sells twice as much as before, and is closed on Sundays: no reason to name a day.
+    draw = np.random.default_rng(days)
+    lines = [int(draw.poisson(120)) if day % 7 < 6 else 0 for day in range(days)]
+    assert [finding.warns for finding in single_days(lines)] == [False]
+    lines[8] = copies * 120
+    [finding] = single_days(lines)
+    assert finding.warns
+    assert f"twice? 2024-06-11 {copies * 120} instead of 1" in finding.text
+    assert finding.text.count("instead of") == 1
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_a_missing_week_is_seen_wherever_it_lies(first: int) -> None:
+    lines = [60 if day % 7 < 6 else 0 for day in range(14)]
+    lines[first : first + 6] = [0] * 6
+    # What is missing at the very end cannot be told from data that does not reach further.
+    [finding] = single_days([*lines, 60])
+    assert (finding.warns, finding.value) == (True, 1)
+    assert f"twice? {CUT + timedelta(days=first)} 0 instead of 60, " in finding.text
+    assert finding.text.endswith(", and 1 more")
+
+
+def test_single_days_of_a_small_shop_or_of_less_than_a_week_say_nothing() -> None:
+    assert single_days([60] * 5 + [0] * 9, baskets_a_day=FEWEST_BASKETS - 1) == []
+    assert single_days([60] * (FEWEST_DAYS - 2) + [0]) == []
+    assert single_days([0] * 6 + [60]) == []
 
 
 def test_few_rows_do_not_warn_of_what_they_cannot_know(spark: SparkSession) -> None:

@@ -11,7 +11,8 @@ from pyspark.sql import SparkSession
 from recsys.data.ingest_report import IngestReport
 from recsys.data.interactions import ingest
 from recsys.data.mapping import Mapping
-from recsys.data.stream.following import Stream, StreamOptions, follow
+from recsys.data.stream.following import Stream, follow
+from recsys.data.stream.options import StreamOptions
 from recsys.data.stream.verdicts import Patience
 
 TABLES = ("interactions", "items", "customers", "quarantine")

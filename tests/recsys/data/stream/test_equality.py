@@ -12,9 +12,18 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from recsys.data.stream import state as states
+from recsys.data.stream import folders
 from recsys.data.stream.state import open_state
-from tests.recsys.data.stream.landing_shop import HEADER, LONG_AGO, MAPPING, PATIENT, Shop, sales
+from recsys.errors import DataError
+from tests.recsys.data.stream.landing_shop import (
+    HEADER,
+    LONG_AGO,
+    MAPPING,
+    PATIENT,
+    Shop,
+    rows,
+    sales,
+)
 
 
 @pytest.fixture
@@ -103,10 +112,76 @@ def compacted(shop: Shop) -> None:
     state = shop.stream().state
     assert len(state.folders) == 3
     tomorrow = datetime.now(UTC).date() + timedelta(days=1)
-    state = states.compact(shop.spark, state, tomorrow)
+    state = folders.compact(shop.spark, state, tomorrow)
     assert (len(state.folders), state.stale) == (1, {})
     assert state == open_state(state.place, MAPPING)
     shop.days(4)
+    shop.stream()
+
+
+def a_taken_file_mended_that_had_a_duplicate(shop: Shop) -> None:
+    """Nobody had seen its rows; the copy is then the only file with them."""
+    for name in ("a.csv", "b.csv", "0.csv"):
+        shop.put(name, sales(2))
+    shop.mapping = MAPPING.model_copy(update={"fail_share": 0.01})
+    with pytest.raises(DataError, match="Most of them stand in"):
+        shop.stream()
+    shop.mapping = MAPPING
+    shop.put("0.csv", sales(1))
+    shop.stream()
+    assert shop.told["duplicates"] == {"b.csv": "it has the content of a.csv"}
+    (shop.landing / "b.csv").unlink()
+
+
+def in_folders_and_then_right_there(shop: Shop) -> None:
+    shop.put("1/a.csv", sales(1))
+    shop.stream()
+    shop.put("2/b.csv", sales(2))
+    shop.put("c.csv", sales(3))
+    shop.stream()
+    # For a batch, files in folders count only where none lies right there.
+    (shop.landing / "c.csv").rename(shop.landing / "2" / "c.csv")
+
+
+def begun_anew_without_its_state(shop: Shop) -> None:
+    shop.days(1, 2)
+    shop.put("again.csv", sales(1))
+    shop.stream()
+    shutil.rmtree(shop.folder / "out.stream")
+    kept = (shop.landing / "2024-01-02.csv").rename(shop.folder / "kept.csv")
+    before = rows(shop.output / "interactions")
+    with pytest.raises(DataError, match=r"has not taken, such as 2024-01-02\.csv"):
+        shop.stream()
+    assert rows(shop.output / "interactions") == before
+    kept.rename(shop.landing / "2024-01-02.csv")
+    shop.stream()
+    (shop.landing / "again.csv").unlink()
+
+
+def with_notes_of_sparks_that_are_damaged(shop: Shop) -> None:
+    shop.days(1)
+    shop.stream()
+    checkpoint = shop.folder / "out.stream" / "checkpoint"
+    (metadata,) = checkpoint.glob("*/metadata")
+    (offsets,) = checkpoint.glob("*/offsets/0")
+    for file in (offsets, metadata):
+        file.write_text("garbage")
+        file.with_name(f".{file.name}.crc").unlink()
+        with pytest.raises(DataError, match=f"{checkpoint} are damaged: remove that folder"):
+            shop.stream()
+    shutil.rmtree(checkpoint)
+    shop.days(2)
+    shop.stream()
+
+
+def with_rows_that_are_missing(shop: Shop) -> None:
+    shop.days(1)
+    state = shop.stream().state
+    shutil.rmtree(state.place / state.folders[0])
+    shop.days(2)
+    with pytest.raises(DataError, match=f"missing or damaged in .*remove {state.place}"):
+        shop.stream()
+    shutil.rmtree(state.place)
     shop.stream()
 
 
@@ -127,6 +202,11 @@ SLOW = [
     half_written_and_completed,
     taken_half_and_grown,
     compacted,
+    a_taken_file_mended_that_had_a_duplicate,
+    in_folders_and_then_right_there,
+    begun_anew_without_its_state,
+    with_notes_of_sparks_that_are_damaged,
+    with_rows_that_are_missing,
     names_that_patterns_use,
 ]
 HISTORIES = [*QUICK, *(pytest.param(history, marks=pytest.mark.slow) for history in SLOW)]

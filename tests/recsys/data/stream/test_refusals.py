@@ -1,6 +1,7 @@
 """What a stream does not take, and says so: drifted, damaged, changed, duplicate, growing files."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from recsys.data.mapping import Mapping
+from recsys.data.source import Files, quiet, reading
 from recsys.data.stream import following, taking
 from recsys.data.stream.verdicts import Patience
 from recsys.errors import DataError
@@ -204,6 +206,22 @@ def test_a_first_file_that_is_refused_binds_nobody(shop: Shop) -> None:
     shop.days(1, 2)
     shop.stream()
     shop.equals_batch()
+
+
+def test_stack_traces_stay_off_the_terminal_until_the_last_who_asked_is_done(
+    spark: SparkSession,
+) -> None:
+    def level() -> str:
+        jvm: Any = spark._jvm
+        logger = jvm.org.apache.logging.log4j.LogManager.getRootLogger()
+        return str(logger.getLevel().toString())
+
+    before = level()
+    with quiet(spark):
+        with reading(spark, Files("till", (), "csv", ())):
+            assert level() == "OFF"
+        assert level() == "OFF"
+    assert level() == before != "OFF"
 
 
 @pytest.mark.slow

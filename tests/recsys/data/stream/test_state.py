@@ -5,19 +5,38 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from recsys.data.stream.following import StreamOptions, follow
+from recsys.data.ingest_report import IngestReport
+from recsys.data.stream import publishing
+from recsys.data.stream.folders import clean
+from recsys.data.stream.following import Stream, follow
 from recsys.data.stream.landing import content_of, landing_of, listing, look
-from recsys.data.stream.state import Known, clean, open_state, record, save
-from recsys.errors import UsageError
-from recsys.storage import CommitConflict
+from recsys.data.stream.options import StreamOptions
+from recsys.data.stream.state import Known, open_state, record, save
+from recsys.data.stream.taking import without_twin
+from recsys.errors import DataError, UsageError
+from recsys.storage import (
+    CommitConflict,
+    CommitLog,
+    Place,
+    make_folder,
+    read_file,
+    store_of,
+    write_file,
+)
 from tests.recsys.data.stream.landing_shop import MAPPING
 
 TAKEN = Known("taken", 10, "v1", "abc", rows=2, folder="rows/2024-01-01-a", uri="file:/a", commit=2)
 FORM = ("csv", ("a", "b"))
+REPORT = IngestReport(
+    source="in", files=("a.csv", "b.csv"), mapping_version=1, mapping_digest="", rows_in=4,
+    rows_accepted=4, rows_quarantined=0, reasons={}, customers=1, items=1, guest_share=0,
+    first=datetime(2024, 1, 1, tzinfo=UTC), last=datetime(2024, 1, 2, tzinfo=UTC), units_netted=0,
+    heavy_customers=0, heavy_share=0, warnings=(),
+)  # fmt: skip
 
 
 def test_what_is_committed_is_what_is_read_again(tmp_path: Path) -> None:
@@ -56,15 +75,79 @@ def test_folders_that_no_commit_names_are_removed_after_a_day(tmp_path: Path) ->
     state = open_state(tmp_path / "state", MAPPING)
     state = record(state, {"a": TAKEN}, {}, [], FORM, rows=True)
     now = datetime.now(UTC)
-    for name, age in (("2024-01-01-a", 9), ("2024-01-01-killed", 2), ("2024-01-01-young", 0)):
+    killed, young = "2024-01-01-0123456789ab", "2024-01-02-0123456789ab"
+    for name, age in (("2024-01-01-a", 9), (killed, 2), (young, 0), ("2020", 9), ("own.csv", 9)):
         file = state.place / "rows" / name / "part-0.parquet"
-        file.parent.mkdir(parents=True)
+        file = file.parent if name == "own.csv" else file
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
         changed = (now - timedelta(days=age)).timestamp()
         os.utime(file, (changed, changed))
     clean(state, now)
     left = {folder.name for folder in (tmp_path / "state" / "rows").iterdir()}
-    assert left == {"2024-01-01-a", "2024-01-01-young"}
+    assert left == {"2024-01-01-a", young, "2020", "own.csv"}
+
+
+def test_a_folder_that_holds_something_else_is_no_state(shared: Place) -> None:
+    make_folder(shared / "mine" / "rows")
+    write_file(shared / "mine" / "rows" / "2020.csv", b"x")
+    CommitLog(store_of(shared / "published", create=True)).append({"manifest": "m"}, 0)
+    for name in ("mine", "published"):
+        with pytest.raises(UsageError, match="holds something else"):
+            open_state(shared / name, MAPPING)
+    assert read_file(shared / "mine" / "rows" / "2020.csv") == b"x"
+    begun = open_state(shared / "new", MAPPING)
+    assert open_state(shared / "new", MAPPING) == begun
+
+
+def test_a_state_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "file/state"):
+        with pytest.raises(UsageError, match="cannot be the stream's state"):
+            open_state(tmp_path / name, MAPPING)
+
+
+def test_duplicates_whose_twin_is_gone_are_looked_at(tmp_path: Path) -> None:
+    state = open_state(tmp_path / "state", MAPPING)
+    twin = Known("duplicate", 10, "v1", TAKEN.sha256)
+    state = record(state, {"a": TAKEN}, {"b": twin, "c": twin}, [], FORM, rows=True)
+    assert without_twin(state) == set()
+    state = record(state, {"a": replace(TAKEN, sha256="new")}, {}, [], FORM, rows=True)
+    assert without_twin(state) == {"b", "c"}
+
+
+def test_files_that_lie_where_none_is_taken_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "day=1").mkdir(parents=True)
+    for name in ("a.csv", "day=1/b.csv", "day=1/_c.csv"):
+        (tmp_path / "in" / name).touch()
+    landing, spark = landing_of(str(tmp_path / "in")), cast(Any, None)
+    state = open_state(tmp_path / "state", MAPPING)
+    stream = Stream(spark, "in", landing, tmp_path / "out", MAPPING, StreamOptions(), state)
+    stream.look_again(unknown=False)
+    stream.look_again(unknown=False)
+    told = capsys.readouterr().out
+    assert told.count("1 file(s) in folders of in are not taken, such as day=1/b.csv") == 1
+
+
+def test_tables_that_another_state_made_are_not_replaced_by_fewer_files(tmp_path: Path) -> None:
+    former = open_state(tmp_path / "former", MAPPING)
+    former = record(former, {"d/a.csv": TAKEN, "b.csv": TAKEN}, {}, [], FORM, rows=True)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "ingest.json").write_text(REPORT.model_dump_json())
+    (out / "stream.json").write_bytes(publishing._text(publishing._report(former, MAPPING)))
+    mistyped = open_state(tmp_path / "mistyped", MAPPING)
+    mistyped = record(mistyped, {"b.csv": TAKEN, "c.csv": TAKEN}, {}, [], FORM, rows=True)
+    cure = rf"{former.place}: .* {mistyped.place} has not taken, such as a.csv.*{out}/stream.json"
+    now, spark = datetime.now(UTC), cast(Any, None)
+    with pytest.raises(DataError, match=cure):
+        publishing.publish(spark, mistyped, "in", out, MAPPING, now)
+    # A damaged report is told, not taken for none.
+    (out / "stream.json").write_text("{")
+    with pytest.raises(DataError, match=r"stream\.json is not what a stream wrote: remove it"):
+        publishing.publish(spark, mistyped, "in", out, MAPPING, now)
 
 
 def test_files_in_folders_count_where_none_lies_right_there(tmp_path: Path) -> None:
