@@ -11,6 +11,7 @@ from registry.evidence import Entrant
 from registry.policy import Gate, Policy, StageRules
 from registry.releases import Release
 from registry.reviews import Count
+from registry.told import GLANCED, plain
 
 
 def refusals(
@@ -33,13 +34,13 @@ def refusals(
 def unapproved(count: Count, wanted: int) -> list[str]:
     """Say what is missing of the approvals that a stage wants."""
     said = [
-        f"{review.reviewer} rejected it: {review.comment or 'no comment'}"
+        f"{review.reviewer} rejected it: {plain(review.comment, GLANCED) or 'no comment'}"
         for review in count.rejections
     ]
     if len(count.approvals) < wanted:
         by = ", ".join(review.reviewer for review in count.approvals) or "nobody"
         said.append(f"approvals: {wanted} wanted, {len(count.approvals)} count ({by})")
-        said += [f"not counted: {reason}" for reason in count.refused]
+        said += [f"not counted: {plain(reason, GLANCED)}" for reason in count.refused]
     return said
 
 

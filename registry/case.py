@@ -17,14 +17,15 @@ from mlflow.exceptions import MlflowException
 from recsys.errors import RegistryError
 from recsys.models import files
 from recsys.training import recipe
-from registry.candidates import DOSSIER_TAG, EVALUATED_DIGEST, EVALUATED_VERSION, authors_of
+from registry.candidates import DOSSIER_TAG, EVALUATED_DIGEST, authors_of
 from registry.decisions import DECISION_FILE
 from registry.ledger import DOSSIER
 from registry.releases import MODEL_DIGEST
+from registry.told import THIS
 
 # A dossier with everything in it has one or two megabytes.
 MOST_BYTES = 64 * 2**20
-REFIT_FILES = ("refit.json", "refit.html")
+REFIT, REFIT_FILES = "refit.json", ("refit.json", "refit.html")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Case:
         candidate: the version.
         model_digest: of its model.
         judged_digest: of the model that the dossier judged: its own, or the one it is a refit of.
-        recipe: digest of recommender and hyperparameters, read from the model itself.
+        judged_version: of the candidate that the dossier judged.
+        algorithm: name of the recommender, read from the model itself.
+        recipe: digest of recommender and hyperparameters, likewise.
+        dataset_digest: of what it was fitted on, likewise.
         files: name → content: dossier, decision, and a refit's checks.
         decision: what decision.json says; empty where the candidate was never compared.
         authors: accounts that trained, compared or refitted.
@@ -44,7 +48,10 @@ class Case:
     candidate: ModelVersion
     model_digest: str
     judged_digest: str
+    judged_version: int
+    algorithm: str
     recipe: str
+    dataset_digest: str
     files: Mapping[str, bytes]
     decision: Mapping[str, Any]
     authors: frozenset[str]
@@ -64,10 +71,10 @@ class Case:
     @property
     def speaks_of(self) -> str:
         """Which model the dossier judged."""
-        evaluated = self.candidate.tags.get(EVALUATED_VERSION)
-        if evaluated is None:
-            return "this model"
-        return f"version {evaluated} of {self.candidate.name}, of which this model is a refit"
+        if not self.is_refit:
+            return THIS
+        of = f"version {self.judged_version} of {self.candidate.name}"
+        return f"{of}, of which this model is a refit"
 
     @property
     def compared_stage(self) -> str:
@@ -103,23 +110,48 @@ def case_of(candidate: ModelVersion, model: Path) -> Case:
         runs.add(compared[1])
         for name in (DOSSIER, DECISION_FILE):
             found[name] = _artifact(compared[1], name)
-    judged = candidate.tags.get(EVALUATED_DIGEST)
-    if judged:
+    judged, version = digest, int(candidate.version)
+    if candidate.tags.get(EVALUATED_DIGEST):
         for name in REFIT_FILES:
             found[name] = _artifact(candidate.run_id or "", name)
+        judged, version = _evaluated(found[REFIT], digest)
     try:
         decision = json.loads(found.get(DECISION_FILE, b"{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RegistryError(f"{DECISION_FILE} is damaged: compare again.") from None
     return Case(
         candidate,
         digest,
-        judged or digest,
+        judged,
+        version,
+        header.algorithm,
         recipe(header.algorithm, header.parameters),
+        header.dataset_digest,
         found,
         decision,
         frozenset(authors_of(candidate) | {_user_of(run) for run in runs if run}),
     )
+
+
+def _evaluated(data: bytes, digest: str) -> tuple[str, int]:
+    """Return digest and version of the model that a refit is of.
+
+    The tags of a candidate can be changed after a review; `refit.json` is part of what was signed.
+
+    Args:
+        data: of `refit.json`.
+        digest: of the refit.
+
+    Raises:
+        RegistryError: it is damaged, or speaks of another refit.
+    """
+    try:
+        told = json.loads(data)
+        if told["digest"] == digest:
+            return str(told["evaluated_digest"]), int(told["version"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        pass
+    raise RegistryError(f"{REFIT} does not speak of this model: refit again.")
 
 
 def _artifact(run_id: str, name: str) -> bytes:

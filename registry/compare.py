@@ -37,6 +37,7 @@ from registry.releases import (
     candidates_of,
 )
 from registry.rulebook import read_policy
+from registry.told import DESCRIBED, plain
 from registry.trust import find_holder
 
 DOSSIER = "dossier.html"
@@ -164,7 +165,7 @@ def register(decision: Decision, model_name: str, dataset: Dataset, dossier: str
     if known and winner is decision.champion:
         # What it was registered for stays written there; it only holds its place.
         return known
-    description = f"{decision.sentence}\n\n[Dossier]({dossier})"
+    description = f"{plain(decision.sentence, DESCRIBED // 2)}\n\n[Dossier]({dossier})"
     version = known or create_candidate(
         name,
         winner.run_id,

@@ -18,7 +18,7 @@ from registry import projection
 from registry.history import log_history
 from registry.ledger import PROMOTE, ROLLBACK, Generation, Ledger, Record
 from registry.releases import RELEASE, releases_of
-from registry.told import NOBODY, approved_by, row, what
+from registry.told import GLANCED, NOBODY, approved_by, plain, row, what
 
 RECORD = "record.json"
 STEPS = (PROMOTE, ROLLBACK, RELEASE)
@@ -56,21 +56,27 @@ def log_evidence(record: Record, files: Mapping[str, bytes], head: Generation | 
 
 
 def decided(ledger: Ledger, record: Record, head: Generation | None) -> Generation:
-    """Commit a record; raises RegistryError where somebody else decided meanwhile."""
+    """Commit a record.
+
+    Raises:
+        RegistryError: somebody else decided meanwhile, or the ledger has lost a generation.
+    """
     if head is not None:
         projection.wait_until_shown(head)
+    projection.witnessed(ledger)
     try:
         found = ledger.append(record, head)
     except CommitConflict:
         winner = ledger.history()[head.number if head else 0]
         raise RegistryError(
-            f"{winner.record.reviewer} decided first: {what(winner)}, generation {winner.number}, "
-            f"at {winner.time} ({winner.record.reason or 'no reason given'}). Yours was not "
+            f"{plain(winner.record.reviewer, GLANCED)} decided first: {what(winner)}, generation "
+            f"{winner.number}, at {winner.time} "
+            f"({plain(winner.record.reason, GLANCED) or 'no reason given'}). Yours was not "
             "recorded: look at the history (python -m registry.history --model_name "
             f"{record.model_name}), and decide again."
         ) from None
     say(f"  generation {found.number}: {what(found)}")
-    say(f"  approved by: {approved_by(found)}")
+    say(f"  approved by: {plain(approved_by(found))}")
     return found
 
 

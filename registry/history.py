@@ -11,15 +11,19 @@ from typing import Any
 
 import mlflow
 import pyarrow as pa
+from mlflow.exceptions import MlflowException
 from pydantic import Field
 
 from recsys import cli
 from recsys.config import Config
+from recsys.errors import RegistryError
 from recsys.progress import say
 from recsys.storage import make_folder, place_of, write_file, write_parquet
+from registry.kept import answers
 from registry.ledger import STAGES, Ledger
 from registry.pages import template
-from registry.told import SHOWN, minute, row
+from registry.projection import witnessed
+from registry.told import GLANCED, SHOWN, THIS, minute, plain, row
 from registry.trust import stage_named
 
 HTML, TABLE = "history.html", "history.parquet"
@@ -55,6 +59,8 @@ def rows_of(model_name: str, stage: str | None = None) -> list[dict[str, Any]]:
 def run_history(config: HistoryConfig) -> list[dict[str, Any]]:
     """Print the history, and write it where asked."""
     rows = rows_of(config.model_name, config.stage)
+    for warning in _doubts(config.model_name, config.stage):
+        say(f"! {warning}")
     say(as_text(rows) if rows else f"Nothing was ever promoted to {config.model_name}.")
     if config.output:
         folder = place_of(config.output)
@@ -65,6 +71,23 @@ def run_history(config: HistoryConfig) -> list[dict[str, Any]]:
     return rows
 
 
+def _doubts(model_name: str, stage: str | None) -> list[str]:
+    """Say where MLflow remembers another ledger than the one that is printed."""
+    server, found = mlflow.get_tracking_uri(), list[str]()
+    if server.startswith("http") and not answers(server):
+        return ["MLflow's server does not answer, so nobody knows whether the ledger is whole."]
+    for one in [stage_named(stage)] if stage else STAGES:
+        try:
+            witnessed(Ledger(model_name, one))
+        except RegistryError as error:
+            found.append(str(error))
+        except MlflowException as error:
+            return [
+                f"MLflow does not say whether the ledger is whole: {plain(str(error), GLANCED)}"
+            ]
+    return found
+
+
 def log_history(model_name: str) -> None:
     """Log the history as an artifact of the open run."""
     mlflow.log_text(as_html(model_name, rows_of(model_name)), HTML)
@@ -72,11 +95,14 @@ def log_history(model_name: str) -> None:
 
 def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write the history for a terminal, the newest decision on top."""
+    rows = list(map(_plain_row, rows))
     cells = [HEADINGS, *map(_cells, reversed(rows))]
     widths = [max(map(len, column)) + 2 for column in zip(*cells, strict=True)]
     lines = ["".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) for line in cells]
     indent = " " * widths[0]
     for place, told in enumerate(reversed(rows)):
+        if told["speaks_of"] != THIS:
+            lines[place + 1] += f"\n{indent}the dossier speaks of {told['speaks_of']}"
         digests = f"model {told['model_digest'][:SHOWN]}, dataset {told['dataset_digest'][:SHOWN]}"
         lines[place + 1] += (
             f"\n{indent}{told['decision']}\n{indent}{digests}, evidence in run {told['run_id']}"
@@ -88,7 +114,13 @@ def _cells(told: Mapping[str, Any]) -> tuple[str, ...]:
     """Return who, when, what and why of one decision."""
     approved = told["approved_by"].partition(" (")[0]
     what = f"{told['what']}, generation {told['generation']}"
-    return minute(told["time"]), what, told["reviewer"], approved, told["reason"] or "–"
+    typed = (plain(text, GLANCED) for text in (told["reviewer"], approved, told["reason"] or "–"))
+    return minute(told["time"]), what, *typed
+
+
+def _plain_row(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a decision whose texts are one line each, without what would steer a terminal."""
+    return {k: plain(value) if isinstance(value, str) else value for k, value in told.items()}
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -100,7 +132,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 def as_html(model_name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """Write the history as one page without network."""
     return template(TEMPLATE, {"minute": minute}).render(
-        model_name=model_name, rows=list(reversed(rows))
+        model_name=model_name, rows=list(map(_plain_row, reversed(rows)))
     )
 
 

@@ -1,9 +1,12 @@
 """The releases that this machine has verified, for when MLflow's server does not answer.
 
 The ledger must answer all the same: it says which release holds the stage, and by its digest the
-copy is found. A copy is checked again, file by file, before it is used.
+copy is found. A copy is checked again, file by file, before it is used. Beside the copies lies the
+decision by which a stage scored last, so that a ledger that has lost it is noticed here, too.
 """
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -22,11 +25,12 @@ from recsys import tracking
 from recsys.errors import ModelError, RegistryError
 from recsys.models import files
 from recsys.progress import say
-from recsys.storage import replace_folder
+from recsys.storage import replace_folder, write_atomic
 from recsys.storage.azure import redacted
+from registry.ledger import Generation, Ledger, model_place
 from registry.policy import StageRules
 
-FOLDER, OFFLINE = "RECSYS_RELEASES", "offline"
+FOLDER, OFFLINE, LEDGERS = "RECSYS_RELEASES", "offline", "ledgers"
 DEFAULT = Path("~/.cache/recsys/releases")
 # Older copies are forgotten.
 KEPT = 5
@@ -43,7 +47,7 @@ def root() -> Path:
 
 def keep(digest: str, folder: Path) -> None:
     """Keep a copy of a release that a server gave and that has just been verified."""
-    if is_offline() or not mlflow.get_tracking_uri().startswith("http"):
+    if not _has_server():
         return
     copy = root() / digest
     try:
@@ -82,7 +86,66 @@ def copied(digest: str, folder: Path) -> str:
             f"{digest[:12]}: start the server, or score where it was used before."
         )
     shutil.copytree(copy, folder, symlinks=True)
-    return files.check(folder)
+    try:
+        return files.check(folder)
+    except ModelError as error:
+        told = str(error).replace(str(folder), str(copy)).rstrip(".")
+        raise ModelError(
+            f"{told}. Start MLflow's server and run again: the release is then fetched anew."
+        ) from None
+
+
+def remember(head: Generation) -> None:
+    """Keep which decision a stage's holder scored by, where a server showed it."""
+    if not _has_server():
+        return
+    record = head.record
+    told = {
+        "model_name": record.model_name,
+        "stage": record.stage,
+        "generation": head.number,
+        "record": head.digest,
+    }
+    file = _ledger_file(record.model_name, record.stage)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(file, json.dumps(told, indent=1).encode())
+    except OSError as error:
+        say(f"  what scored is not remembered for when the server is down: {error}")
+
+
+def remembered(ledger: Ledger) -> list[Generation]:
+    """Return a stage's generations, the oldest first, as `Ledger.history` does.
+
+    Raises:
+        RegistryError: the decision by which this machine scored last is not among them.
+    """
+    history, file = ledger.history(), _ledger_file(ledger.model_name, ledger.stage)
+    if not file.is_file():
+        return history
+    try:
+        told = json.loads(file.read_bytes())
+        number, digest = int(told["generation"]), told["record"]
+    except (ValueError, KeyError, TypeError):
+        raise RegistryError(f"{file} is damaged: start MLflow's server and run again.") from None
+    if digest not in {g.digest for g in history[number - 1 : number]}:
+        raise RegistryError(
+            f"Generation {number} of {ledger.what}, by which this machine has scored, is missing "
+            "in the ledger or was rewritten: restore the ledger from a backup. Nothing was scored."
+        )
+    return history
+
+
+def _ledger_file(model_name: str, stage: str) -> Path:
+    """Name the file of what was seen of a ledger; several ledgers may have a model of one name."""
+    place = model_place(model_name, stage)
+    where = place.absolute() if isinstance(place, Path) else place
+    return root() / LEDGERS / f"{hashlib.sha256(str(where).encode()).hexdigest()}.json"
+
+
+def _has_server() -> bool:
+    """Tell whether it is a server that MLflow's runs and releases come from."""
+    return not is_offline() and mlflow.get_tracking_uri().startswith("http")
 
 
 def is_offline() -> bool:
@@ -114,8 +177,10 @@ def without_server(digest: str | None, rules: StageRules, stage: str) -> Iterato
     shown = redacted(server)
     copy = root() / (digest or "none")
     age = (time.time() - copy.stat().st_mtime) / DAY if copy.is_dir() else float("inf")
-    if age > rules.offline_days:
-        seen = f"{age:.1f} days ago" if copy.is_dir() else "never"
+    # A time in the future would never grow old.
+    if not 0 <= age <= rules.offline_days:
+        seen = f"{age:.1f} days ago" if age >= 0 else "at a time that is still to come"
+        seen = seen if copy.is_dir() else "never"
         raise RegistryError(
             f"MLflow's server at {shown} does not answer, the release that holds {stage} was "
             f"verified here {seen}, and the policy allows {rules.offline_days:g} days "

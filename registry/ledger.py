@@ -13,9 +13,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import mlflow
+from pydantic import ConfigDict, TypeAdapter
 
 from recsys.errors import RegistryError, UsageError
 from recsys.models.manifest import FileFacts
@@ -30,7 +31,8 @@ from recsys.storage import (
 )
 
 VARIABLE, FOLDER = "RECSYS_LEDGER", "ledger"
-STAGES = ("Staging", "Production", "Archived")
+Stage = Literal["Staging", "Production", "Archived"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 PROMOTE, ROLLBACK = "promote", "rollback"
 FORMAT = 1
 DOSSIER, DECISION = "dossier.html", "decision.json"
@@ -67,6 +69,7 @@ class Record:
         reason: why, in the reviewer's words.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
     action: str
     model_name: str
     stage: str
@@ -92,6 +95,11 @@ class Record:
     reviewer: str
     reason: str
     format: int = field(default=FORMAT)
+
+
+RECORD = TypeAdapter(Record)
+# What each approval says in words; whether it counts is for its signature to tell.
+APPROVAL = ("reviewer", "comment")
 
 
 @dataclass(frozen=True)
@@ -189,12 +197,13 @@ class Ledger:
 
     def _generation(self, commit: Commit) -> Generation:
         """Read a commit; raises RegistryError where it is no record of this ledger."""
-        told = commit.payload
         try:
-            files = {name: FileFacts(**facts) for name, facts in told["files"].items()}
-            sequences = {name: tuple(told[name]) for name in ("approvals", "authors")}
-            record = Record(**{**told, "files": files, **sequences})
-        except (KeyError, TypeError, ValueError, AttributeError):
+            record = RECORD.validate_python(commit.payload)
+            restores, approvals = record.restores, record.approvals
+            spoken = all(isinstance(one.get(name), str) for one in approvals for name in APPROVAL)
+            if not (spoken and (restores is None or 1 <= restores < commit.number)):
+                raise ValueError
+        except ValueError:
             raise RegistryError(
                 f"Generation {commit.number} of {self.what} is no record that this version "
                 "reads: install the version that wrote it."

@@ -17,9 +17,11 @@ from scipy import stats
 
 from recsys.comparison import Difference, SegmentDifference
 from recsys.config import Config
+from recsys.errors import UsageError
 from recsys.hit_table import QUESTIONS, metric_name
 from recsys.metrics.intervals import LEVEL
 from registry.evidence import Entrant
+from registry.ledger import Stage
 
 POLICY_FILE = Path(__file__).with_name("policy.yaml")
 OTHER_QUESTION = "other_question"
@@ -36,7 +38,7 @@ ERROR_RATE = (1 - LEVEL) / 2
 class StageRules(Config):
     """What a stage asks for beyond a won comparison; `policy.yaml` explains each."""
 
-    approvals: int = Field(0, ge=0, description="people who must have signed")
+    approvals: int = Field(ge=0, description="people who must have signed")
     approvers: tuple[str, ...] = Field(
         (), description="whose signatures count; none: every reviewer's"
     )
@@ -57,11 +59,17 @@ class Policy(Config):
     guardrails: dict[str, float] = Field(description="metric → share that it may lose")
     segment_margin: float = Field(ge=0, description="share that a segment may lose")
     smallest_segment: int = Field(ge=1, description="customers that a deciding segment has")
-    stages: dict[str, StageRules] = Field({}, description="what each stage asks for")
+    stages: dict[Stage, StageRules] = Field({}, description="what each stage asks for")
 
     def rules(self, stage: str) -> StageRules:
-        """Return what a stage asks for; one that is not named asks for no approval."""
-        return self.stages.get(stage, StageRules())
+        """Return what a stage asks for; raises UsageError for a stage that is left out."""
+        found = next((rules for name, rules in self.stages.items() if name == stage), None)
+        if found is None:
+            raise UsageError(
+                f"The policy does not say what {stage} asks for: add it below `stages` "
+                "(approvals: 0 asks nobody)."
+            )
+        return found
 
     @property
     def digest(self) -> str:

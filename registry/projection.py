@@ -17,6 +17,8 @@ from mlflow.exceptions import MlflowException
 
 from recsys.errors import RegistryError
 from recsys.progress import say
+from recsys.storage.places import first_line
+from registry.earlier import earlier
 from registry.ledger import STAGES, Generation, Ledger
 from registry.releases import CANDIDATE, find_version, versions_of
 from registry.told import told, version_note
@@ -80,7 +82,7 @@ def _moved(model_name: str, stages: Sequence[str]) -> list[str]:
     """Compare once what MLflow shows with the ledger."""
     # In this order: whoever decides meanwhile is in the ledger before anything of it is shown.
     model, shown = _model(model_name), _stages_shown(model_name)
-    ledgers, found = ledgers_of(model_name), list[str]()
+    ledgers, found, known = ledgers_of(model_name), list[str](), shown.keys()
     heads = {stage: head for stage in STAGES if (head := ledgers.head(stage))}
     if any(model.tags.get(SHOWN_TAG + stage) != _witness(head) for stage, head in heads.items()):
         # A version has one stage in MLflow: a decision not yet shown may move it from another.
@@ -91,16 +93,32 @@ def _moved(model_name: str, stages: Sequence[str]) -> list[str]:
         if head is None or tag != _witness(head):
             # Nothing was shown yet: a crash, or a decision of this moment.
             continue
+        if head.record.version not in known:
+            found.append(_lost(head))
+            continue
         alias = model.aliases.get(stage.lower())
         if str(alias) != str(head.record.version):
             where = f"points to version {alias}" if alias else "is gone"
-            found.append(_settle(model_name, head, f"the alias {stage.lower()} {where}", alias))
+            what = f"the alias {stage.lower()} {where}"
+            found.append(_settle(ledgers.stages[stage], what, alias))
         for version, at in shown.items():
             if at == stage and ledgers.version_stages.get(version) != stage:
-                found.append(
-                    _settle(model_name, head, f"version {version} stands at {at}", version)
-                )
+                what = f"version {version} stands at {at}"
+                found.append(_settle(ledgers.stages[stage], what, version))
     return found
+
+
+def witnessed(ledger: Ledger) -> list[Generation]:
+    """Return a stage's generations, the oldest first, as `Ledger.history` does.
+
+    Raises:
+        RegistryError: the ledger has lost or changed a generation that MLflow has shown.
+    """
+    # In this order: whoever decides meanwhile is in the ledger before anything of it is shown.
+    tag = _model(ledger.model_name).tags.get(SHOWN_TAG + ledger.stage, "")
+    history = ledger.history()
+    _check_witness(ledger.model_name, ledger.stage, history, tag)
+    return history
 
 
 def show(model_name: str, repair: bool = False) -> list[str]:
@@ -112,16 +130,14 @@ def show(model_name: str, repair: bool = False) -> list[str]:
 
     Raises:
         RegistryError: something was moved by hand and `repair` is not asked for; or it changes
-            faster than it can be shown.
+            faster than it can be shown; or MLflow refuses to show it.
     """
     by_hand, changed, refused = moved(model_name), list[str](), None
     if by_hand and not repair:
         raise RegistryError("; ".join(by_hand))
-    for sentence in by_hand:
-        say(f"  put right: {sentence}")
     for _ in range(ROUNDS):
         try:
-            done = _show_once(model_name)
+            done, refused = _show_once(model_name), None
         except MlflowException as error:
             # MLflow refuses one of two who write the same tag at the same moment.
             if error.error_code != "BAD_REQUEST":
@@ -131,10 +147,19 @@ def show(model_name: str, repair: bool = False) -> list[str]:
         changed += done
         # Whoever wrote last has looked once more after it; a later decision shows itself.
         if not done:
+            left = moved(model_name) if by_hand else []
+            for sentence in by_hand:
+                say(f"  {'still' if sentence in left else 'put right'}: {sentence}")
             return changed
+    if refused:
+        raise RegistryError(
+            f"The ledger holds the decisions on {model_name}, but MLflow refuses to show them: "
+            f"{first_line(refused)}. Mend that, then run python -m registry.reconcile "
+            f"--model_name {model_name}."
+        ) from refused
     raise RegistryError(
         f"What MLflow shows of {model_name} changes all the time: run reconcile when it is quiet."
-    ) from refused
+    )
 
 
 def wait_until_shown(head: Generation) -> None:
@@ -209,10 +234,7 @@ def _describe(
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise RegistryError(
-            f"Version {record.version} of {record.model_name} holds {record.stage} by the ledger, "
-            "but MLflow does not know it: promote its candidate again."
-        ) from None
+        raise RegistryError(_lost(head)) from None
 
 
 def _model(model_name: str) -> RegisteredModel:
@@ -246,18 +268,31 @@ def _check_witness(model_name: str, stage: str, history: Sequence[Generation], t
         )
 
 
-def _settle(model_name: str, head: Generation, what: str, version: int | str | None) -> str:
-    """Say what was moved, and by which commands it is adopted or undone."""
-    record, adopt = head.record, ""
-    if version is not None:
-        tags = find_version(model_name, int(version)).tags
-        if CANDIDATE in tags:
-            adopt = (
-                f"python -m registry.promote --model_name {model_name} "
-                f"--version {tags[CANDIDATE]} --stage {record.stage} adopts that, "
-            )
+def _lost(head: Generation) -> str:
+    """Say that MLflow has no longer what holds a stage, and what brings it back."""
+    record = head.record
     return (
-        f"By the ledger version {record.version} of {model_name} holds {record.stage}, but {what}: "
+        f"By the ledger version {record.version} of {record.model_name} holds {record.stage}, but "
+        f"MLflow has no such version: promote candidate {record.candidate} again (python -m "
+        f"registry.promote --model_name {record.model_name} --version {record.candidate} --stage "
+        f"{record.stage})"
+    )
+
+
+def _settle(history: Sequence[Generation], what: str, version: int | str | None) -> str:
+    """Say what was moved, and by which commands it is adopted or undone."""
+    record, adopt = history[-1].record, ""
+    name, stage = record.model_name, record.stage
+    if version is not None:
+        candidate = find_version(name, int(version)).tags.get(CANDIDATE)
+        if int(version) in {g.record.version for g in earlier(history)}:
+            # It was compared with another holder than today's: `promote` might refuse it.
+            adopt = f"rollback --model_name {name} --version {version} --stage {stage} --reason WHY"
+        elif candidate:
+            adopt = f"promote --model_name {name} --version {candidate} --stage {stage}"
+    adopt = f"python -m registry.{adopt} adopts that, " if adopt else ""
+    return (
+        f"By the ledger version {record.version} of {name} holds {stage}, but {what}: "
         f"somebody changed it in MLflow by hand. {adopt}"
-        f"python -m registry.reconcile --model_name {model_name} --repair true undoes it"
+        f"python -m registry.reconcile --model_name {name} --repair true undoes it"
     )

@@ -9,7 +9,6 @@ Running it again after a crash goes on where it stopped.
 
 import getpass
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import Field
 
@@ -20,7 +19,8 @@ from recsys.progress import say
 from registry import admission
 from registry.case import Case, case_of, evidence_digest
 from registry.deciding import decided, decision_run, log_evidence, shown
-from registry.ledger import PROMOTE, Generation, Ledger, Record
+from registry.ledger import PROMOTE, Generation, Ledger, Record, Stage
+from registry.projection import witnessed
 from registry.releases import (
     Release,
     candidates_of,
@@ -30,8 +30,9 @@ from registry.releases import (
     to_release,
     verified_model,
 )
-from registry.reviews import Count, Subject, count, kept
+from registry.reviews import Count, Subject, count, kept, of_model
 from registry.rulebook import Rulebook, RuledConfig
+from registry.told import TYPED
 from registry.trust import find_holder, to_holder, unproven
 
 
@@ -40,11 +41,9 @@ class PromoteConfig(RuledConfig):
 
     model_name: str = Field("recommender", description="registered model of the releases")
     version: int = Field(ge=1, description="version of the candidate to release")
-    stage: Literal["Staging", "Production", "Archived"] = Field(
-        "Production", description="stage to give it"
-    )
+    stage: Stage = Field("Production", description="stage to give it")
     reviewer: str | None = Field(None, description="who decided; none: the current user")
-    reason: str | None = Field(None, description="why, for the history")
+    reason: str | None = Field(None, max_length=TYPED, description="why, for the history")
 
 
 def run_promote(config: PromoteConfig) -> Release:
@@ -59,7 +58,7 @@ def run_promote(config: PromoteConfig) -> Release:
     parameters = config.model_dump() | {"reviewer": reviewer}
     with decision_run(PROMOTE, config.model_name, parameters):
         ledger = Ledger(config.model_name, config.stage)
-        history = ledger.history()
+        history = witnessed(ledger)
         head = history[-1] if history else None
         candidate = find_version(candidates_of(config.model_name), config.version)
         with verified_model(to_release(candidate)) as folder:
@@ -76,11 +75,11 @@ def run_promote(config: PromoteConfig) -> Release:
                     candidate=config.version,
                     run_id=release.run_id,
                     model_uri=release.uri,
-                    algorithm=release.algorithm,
+                    algorithm=case.algorithm,
                     recipe=case.recipe,
                     model_digest=case.model_digest,
                     files=files.checked(folder).files,
-                    dataset_digest=release.dataset_digest,
+                    dataset_digest=case.dataset_digest,
                     evidence=case.digests,
                     speaks_of=case.speaks_of,
                     sentence=case.sentence,
@@ -118,8 +117,8 @@ def _lacks(history: Sequence[Generation], stage: str, rules: Rulebook) -> bool:
 def reviewed(case: Case, config: PromoteConfig, head: Generation | None, rules: Rulebook) -> Count:
     """Return the approvals that count; raises RegistryError where the policy asks for more."""
     subject = subject_for(case, config.model_name, config.stage, head)
-    reviews = kept(config.model_name, config.stage, case.model_digest)
-    counted = count(reviews, subject, case.authors, rules.of(config.stage), rules.people)
+    reviews = of_model(kept(config.model_name, config.stage), case.model_digest)
+    counted = count(reviews, subject, rules.of(config.stage), rules.people)
     champion = find_holder(config.model_name, case.compared_stage)
     refused = admission.refusals(case, config.stage, champion, rules.policy, counted)
     if refused:
@@ -133,8 +132,8 @@ def reviewed(case: Case, config: PromoteConfig, head: Generation | None, rules: 
 def subject_for(case: Case, model_name: str, stage: str, head: Generation | None) -> Subject:
     """Return what an approval of a candidate has to name."""
     digest = evidence_digest(case.digests)
-    before = head.digest if head else None
-    return Subject(PROMOTE, model_name, stage, case.model_digest, digest, before)
+    before, authors = head.digest if head else None, tuple(sorted(case.authors))
+    return Subject(PROMOTE, model_name, stage, case.model_digest, digest, before, authors)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ What somebody moved in MLflow by hand is reported, with the commands that adopt 
   python -m registry.reconcile
   python -m registry.reconcile --repair true        put back what was moved by hand, too
 
-Exit codes: 0 MLflow shows what the ledger says; 1 something was moved by hand.
+Exit codes: 0 MLflow shows what the ledger says; 1 something was moved by hand, or is lost.
 """
 
 from pydantic import Field
 
 from recsys import cli
 from recsys.config import Config
+from recsys.errors import RegistryError
 from recsys.progress import say
 from registry import projection
 
@@ -24,8 +25,14 @@ class ReconcileConfig(Config):
 
 
 def run_reconcile(config: ReconcileConfig) -> list[str]:
-    """Repair what MLflow shows; returns what was changed, in words."""
+    """Repair what MLflow shows; returns what was changed, in words.
+
+    Raises:
+        RegistryError: something was moved by hand, or MLflow lost what the ledger names.
+    """
     changed = projection.show(config.model_name, config.repair)
+    if left := projection.moved(config.model_name):
+        raise RegistryError("; ".join(left))
     for sentence in changed or ["MLflow shows what the ledger says"]:
         say(f"  {sentence}")
     return changed

@@ -11,9 +11,10 @@ decision that it would follow. Change one of them, and it counts no longer.
 
 import getpass
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
+import yaml
 from pydantic import Field
 
 from recsys import cli, view
@@ -23,12 +24,14 @@ from recsys.progress import say
 from registry import admission, reviews
 from registry.candidates import DOSSIER_TAG
 from registry.case import Case, case_of
-from registry.ledger import Ledger
+from registry.ledger import Ledger, Stage
+from registry.projection import witnessed
 from registry.promote import subject_for
 from registry.releases import candidates_of, find_version, to_release, verified_model, versions_of
 from registry.reviewers import key_file, make_key, public_part, read_key
 from registry.reviews import APPROVE, REJECT, Count, Review
 from registry.rulebook import RuledConfig
+from registry.told import TYPED, plain
 from registry.trust import find_holder, unproven
 
 NEWEST = 10
@@ -45,9 +48,7 @@ class WaitingConfig(RuledConfig):
     """Parameters of `review waiting`."""
 
     model_name: str = Field("recommender", description="registered model of the releases")
-    stage: Literal["Staging", "Production", "Archived"] = Field(
-        "Production", description="stage that candidates wait for"
-    )
+    stage: Stage = Field("Production", description="stage that candidates wait for")
 
 
 class ReviewConfig(WaitingConfig):
@@ -56,16 +57,21 @@ class ReviewConfig(WaitingConfig):
     version: int = Field(ge=1, description="version of the candidate")
     reviewer: str | None = Field(None, description="who reviews; none: the current user")
     key: str | None = Field(None, description="private key; none: the reviewer's own")
-    comment: str = Field("", description="for the author and for the history")
+    comment: str = Field("", max_length=TYPED, description="for the author and for the history")
 
 
 def run_key(config: KeyConfig) -> str:
     """Make a key; returns its public part."""
-    file = Path(config.file).expanduser() if config.file else key_file(config.reviewer)
+    usual = key_file(config.reviewer)
+    file = Path(config.file).expanduser() if config.file else usual
     public = make_key(file)
     say(f"The private key is {file}: keep it, and give it to nobody.")
     say("Add this to reviewers.yaml, and let a colleague review the change:\n")
-    say(f'  {config.reviewer}:\n    keys: ["{public}"]\n    accounts: [{config.reviewer}]')
+    name = config.reviewer
+    if yaml.safe_load(name) != name:
+        # Such as `yes` and `007`, which are no text for YAML.
+        name = f'"{name}"'
+    say(f'  {name}:\n    keys: ["{public}"]\n    accounts: [{name}]')
     return public
 
 
@@ -83,15 +89,19 @@ def run_reject(config: ReviewConfig) -> Review:
 
 def run_waiting(config: WaitingConfig) -> list[str]:
     """List the newest candidates with what still stands between them and the stage."""
+    witnessed(Ledger(config.model_name, config.stage))
+    found = reviews.kept(config.model_name, config.stage)
     versions = sorted(versions_of(candidates_of(config.model_name)), key=lambda v: int(v.version))
     wanted = config.rulebook().of(config.stage).approvals
     lines = []
     for version in versions[::-1][:NEWEST]:
         asked = {**config.model_dump(), "version": int(version.version), "reviewer": "-"}
         try:
-            told = _status(*_counted(ReviewConfig(**asked)), config)
+            case = _case(ReviewConfig(**asked))
+            told = _status(case, _counted(case, found, config), config)
         except RecsysError as error:
             told = [str(error)]
+        told = [plain(line) for line in told]
         lines += [f"{version.version:>4}  {told[0]}", *(f"{'':>6}{line}" for line in told[1:])]
     say(f"{config.model_name}, {config.stage}: approvals wanted: {wanted}")
     for line in lines or ["  no candidate"]:
@@ -124,12 +134,12 @@ def _review(verdict: str, config: ReviewConfig) -> Review:
             f"The key {file} is not one of {reviewer}'s in {config.reviewers}: add the entry that "
             "`registry.review key` printed."
         )
-    case, _ = _counted(config)
-    head = Ledger(config.model_name, config.stage).head()
+    history, case = witnessed(Ledger(config.model_name, config.stage)), _case(config)
+    head = history[-1] if history else None
     subject = subject_for(case, config.model_name, config.stage, head)
     review = reviews.signed(verdict, subject, reviewer, config.comment, key)
     asked = rules.of(config.stage)
-    counted = reviews.count([review], subject, case.authors, asked, rules.people)
+    counted = reviews.count([review], subject, asked, rules.people)
     if counted.refused:
         raise RegistryError(f"It would not count: {counted.refused[0]}.")
     reviews.keep(review)
@@ -138,16 +148,19 @@ def _review(verdict: str, config: ReviewConfig) -> Review:
     return review
 
 
-def _counted(config: ReviewConfig) -> tuple[Case, Count]:
-    """Return a candidate's case, and what of its reviews counts."""
-    rules = config.rulebook()
+def _case(config: ReviewConfig) -> Case:
+    """Return what speaks for a candidate."""
     candidate = find_version(candidates_of(config.model_name), config.version)
     with verified_model(to_release(candidate)) as folder:
-        case = case_of(candidate, folder)
-    head = Ledger(config.model_name, config.stage).head()
+        return case_of(candidate, folder)
+
+
+def _counted(case: Case, found: Sequence[Review], config: WaitingConfig) -> Count:
+    """Return what of the reviews for a stage counts for a candidate."""
+    rules, head = config.rulebook(), Ledger(config.model_name, config.stage).head()
     subject = subject_for(case, config.model_name, config.stage, head)
-    found = reviews.kept(config.model_name, config.stage, case.model_digest)
-    return case, reviews.count(found, subject, case.authors, rules.of(config.stage), rules.people)
+    about = reviews.of_model(found, case.model_digest)
+    return reviews.count(about, subject, rules.of(config.stage), rules.people)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import os
+import re
+import unicodedata
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +20,11 @@ from recsys.errors import UsageError
 SCHEME = "ed25519:"
 PASSPHRASE = "RECSYS_KEY_PASSPHRASE"
 KEYS = Path("~/.config/recsys/keys")
+# The y of the points of order 1, 2, 4 and 8, whose owner is everybody, and the prime of the field
+# (RFC 8032, 5.1).
+PRIME = 2**255 - 19
+EIGHTH = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+LOW_ORDER = (0, 1, PRIME - 1, EIGHTH, PRIME - EIGHTH)
 
 
 class Reviewer(Config):
@@ -34,8 +41,10 @@ class Reviewers(Config):
 
     @model_validator(mode="after")
     def _one_person_a_key(self) -> Self:
-        seen: dict[str, str] = {}
+        seen, people = dict[str, str](), dict[str, str]()
         for name, reviewer in self.reviewers.items():
+            if people.setdefault(folded(name), name) != name:
+                raise ValueError(f"{people[folded(name)]!r} and {name!r} are one name: change one")
             for key in reviewer.keys:
                 _public(key)
                 if seen.setdefault(key, name) != name:
@@ -54,9 +63,14 @@ class Reviewers(Config):
         return next(found, None)
 
     def accounts_of(self, name: str) -> set[str]:
-        """Return all names under which a person may have trained."""
+        """Return all names under which a person may have trained, folded."""
         known = self.reviewers.get(name)
-        return {name, *(known.accounts if known else ())}
+        return {folded(account) for account in (name, *(known.accounts if known else ()))}
+
+
+def folded(name: str) -> str:
+    """Return a name as it is compared: `Joan ` and `joan` are one person."""
+    return unicodedata.normalize("NFKC", name).strip().casefold()
 
 
 def make_key(file: Path) -> str:
@@ -114,7 +128,15 @@ def read_key(file: Path) -> Ed25519PrivateKey:
 
 
 def key_file(reviewer: str) -> Path:
-    """Return where a person's private key lies by default."""
+    """Return where a person's private key lies by default.
+
+    Raises:
+        UsageError: the name is none for a file.
+    """
+    if not re.fullmatch(r"\w[\w .@+-]*", reviewer):
+        raise UsageError(
+            f"reviewer={reviewer!r}: use letters, digits, '.', '-', '_', '+', '@' and spaces."
+        )
     return KEYS.expanduser() / f"{reviewer}.pem"
 
 
@@ -137,8 +159,13 @@ def _public(key: str) -> Ed25519PublicKey:
     """Read a public key; raises ValueError where it is none."""
     try:
         raw = base64.b64decode(key.removeprefix(SCHEME), validate=True)
-        if key.startswith(SCHEME):
+        # One point has one spelling: the unused bits of base64 and of y are 0.
+        y = int.from_bytes(raw, "little") % 2**255
+        if key == SCHEME + base64.b64encode(raw).decode() and y < PRIME and y not in LOW_ORDER:
             return Ed25519PublicKey.from_public_bytes(raw)
     except ValueError:
         pass
-    raise ValueError(f"{key} is no public key: it must be {SCHEME} and 32 bytes in base64")
+    raise ValueError(
+        f"{key} is no public key: it must be {SCHEME} and 32 bytes in base64, as "
+        "`registry.review key` prints it"
+    )

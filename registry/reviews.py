@@ -1,8 +1,8 @@
 """Approvals and rejections: signed sentences that name exactly what they are about.
 
 A review is a statement in canonical JSON and an ed25519 signature over it (RFC 8032). The statement
-names the model's digest, the evidence's, the stage and the generation that it would follow; so it
-cannot be used for other bytes, another stage, or after somebody else has decided.
+names the model's digest, the evidence's, the authors, the stage and the generation that it would
+follow; so it cannot be used for other bytes, another stage, or after somebody else has decided.
 """
 
 import base64
@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from recsys.storage import folder_exists, keys_of, put_new, read_bytes, store_of
-from registry.ledger import model_place
+from recsys.progress import say
+from recsys.storage import Place, folder_exists, keys_of, put_new, read_bytes, store_of
+from registry.ledger import PROMOTE, model_place
 from registry.policy import StageRules
-from registry.reviewers import Reviewers, is_signed, public_part
+from registry.reviewers import Reviewers, folded, is_signed, public_part
 
 # First bytes of all that is signed, so that a signature can mean nothing else.
 PURPOSE = "recsys review 1\n"
@@ -27,8 +29,9 @@ APPROVE, REJECT = "approve", "reject"
 FOLDER = "reviews"
 CHANGED = "the dossier, or what belongs to it, was changed since"
 EARLIER = "it was given before the last decision on this stage"
+OTHERS = "it names other authors of the model"
 # Approvals that count no longer; they still take back an earlier rejection.
-STALE = (CHANGED, EARLIER)
+STALE = (CHANGED, EARLIER, OTHERS)
 READS_AT_ONCE = 16
 
 
@@ -43,7 +46,11 @@ class Subject:
         model_digest: SHA-256 of its manifest.
         evidence_digest: SHA-256 of the dossier and of all that belongs to it.
         predecessor: digest of the generation that it would follow; None for the first.
+        authors: accounts that trained, compared or refitted, sorted; their own approval does not
+            count. None for a rollback, which anybody may sign.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     action: str
     model_name: str
@@ -51,6 +58,7 @@ class Subject:
     model_digest: str
     evidence_digest: str
     predecessor: str | None
+    authors: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class Review:
         key: public key.
         signature: base64 over the statement.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     verdict: str
     subject: Subject
@@ -90,13 +100,12 @@ class Review:
     def from_json(told: Mapping[str, Any]) -> "Review":
         """Read plain data; raises ValueError where it is no review."""
         try:
-            review = Review(**{**told, "subject": Subject(**told["subject"])})
-        except (KeyError, TypeError) as error:
-            raise ValueError("this is no review") from error
-        values = [*asdict(review.subject).values(), *asdict(review).values()]
-        if not all(isinstance(value, str | dict | None) for value in values):
-            raise ValueError("this is no review")
-        return review
+            return REVIEW.validate_python(told)
+        except ValidationError:
+            raise ValueError("this is no review") from None
+
+
+REVIEW = TypeAdapter(Review)
 
 
 @dataclass(frozen=True)
@@ -133,31 +142,36 @@ def keep(review: Review) -> None:
     put_new(store, f"{name}.json", data)
 
 
-def kept(model_name: str, stage: str, model_digest: str) -> list[Review]:
-    """Return the reviews of a model for a stage, the oldest first; what is none is left out."""
+def kept(model_name: str, stage: str) -> list[Review]:
+    """Return the reviews for a stage, the oldest first; what is none is named and left out."""
     place = model_place(model_name, FOLDER, stage)
     if not folder_exists(place):
         return []
     store = store_of(place)
     names = sorted(name for name in keys_of(store, "") if name.endswith(".json"))
     with ThreadPoolExecutor(READS_AT_ONCE) as threads:
-        found = list(threads.map(lambda name: read_bytes(store, name), names))
-    about = (r for r in _readable(found) if r.subject.model_digest == model_digest)
-    return sorted(about, key=lambda review: review.signed_at)
+        found = threads.map(lambda name: read_bytes(store, name), names)
+        read = [_read(place, name, data) for name, data in zip(names, found, strict=True)]
+    return sorted((review for review in read if review), key=lambda review: review.signed_at)
 
 
-def _readable(found: Iterable[bytes | None]) -> Iterable[Review]:
-    for data in found:
-        try:
-            yield Review.from_json(json.loads(data or b""))
-        except (ValueError, AttributeError):
-            continue
+def _read(place: Place, name: str, data: bytes | None) -> Review | None:
+    """Read one review; None for what is none, which must not stop others."""
+    try:
+        return Review.from_json(json.loads(data or b""))
+    except (ValueError, RecursionError):
+        say(f"  {place / name} is no review of this version: it is left out")
+        return None
+
+
+def of_model(reviews: Iterable[Review], model_digest: str) -> list[Review]:
+    """Return those reviews that are about a model."""
+    return [review for review in reviews if review.subject.model_digest == model_digest]
 
 
 def count(
     reviews: Sequence[Review],
     subject: Subject,
-    authors: Iterable[str],
     rules: StageRules,
     reviewers: Reviewers,
 ) -> Count:
@@ -170,13 +184,12 @@ def count(
     Args:
         reviews: of the model name and stage.
         subject: what is to be decided.
-        authors: accounts that trained or compared; their own approval does not count.
         rules: of the stage.
         reviewers: whose signatures count.
     """
-    authors, last, refused = set(authors), dict[str, Review](), []
+    last, refused = dict[str, Review](), list[str]()
     for review in sorted(reviews, key=lambda r: r.signed_at):
-        reason = _refusal(review, subject, authors, rules, reviewers)
+        reason = _refusal(review, subject, rules, reviewers)
         if reason in STALE:
             last.pop(review.reviewer, None)
         if reason:
@@ -199,7 +212,6 @@ def count(
 def _refusal(
     review: Review,
     subject: Subject,
-    authors: set[str],
     rules: StageRules,
     reviewers: Reviewers,
 ) -> str | None:
@@ -220,7 +232,9 @@ def _refusal(
         return f"{person} is not among the approvers of {subject.stage} (policy)"
     if review.verdict == REJECT:
         return None
-    if reviewers.accounts_of(person) & authors:
+    if about.authors != subject.authors or (subject.action == PROMOTE and not subject.authors):
+        return OTHERS
+    if reviewers.accounts_of(person) & {folded(author) for author in subject.authors}:
         return f"{person} made this model, and nobody approves a model of their own"
     if about.evidence_digest != subject.evidence_digest:
         return CHANGED

@@ -22,12 +22,15 @@ from recsys.errors import RegistryError, UsageError
 from recsys.progress import say
 from registry.admission import unapproved
 from registry.deciding import decided, decision_run, shown, was_cut_short
-from registry.ledger import PROMOTE, ROLLBACK, Generation, Ledger, Record
+from registry.earlier import earlier
+from registry.ledger import ROLLBACK, Generation, Ledger, Record
+from registry.projection import witnessed
 from registry.releases import Release, verified_model
 from registry.reviewers import key_file, read_key
 from registry.reviews import APPROVE, Review, count, signed
-from registry.rulebook import RuledConfig
-from registry.trust import subject_of, to_holder
+from registry.rulebook import Rulebook, RuledConfig
+from registry.told import TYPED
+from registry.trust import subject_of, to_holder, unproven
 
 
 class RollbackConfig(RuledConfig):
@@ -37,7 +40,7 @@ class RollbackConfig(RuledConfig):
     stage: Literal["Staging", "Production", "Archived"] = Field(
         "Production", description="stage whose previous holder comes back"
     )
-    reason: str = Field(min_length=3, description="why, for the history")
+    reason: str = Field(min_length=3, max_length=TYPED, description="why, for the history")
     reviewer: str | None = Field(None, description="who decided; none: the current user")
     version: int | None = Field(
         None, ge=1, description="release to bring back; none: the one that held the stage before"
@@ -53,18 +56,20 @@ def run_rollback(config: RollbackConfig) -> Release:
     Raises:
         UsageError: there is none, or the key cannot be used.
         ModelError: its files were changed since it was approved.
-        RegistryError: the signature does not count, or somebody else decided meanwhile.
+        RegistryError: it may not score by now, the signature does not count, or somebody else
+            decided meanwhile.
     """
     reviewer, rules = config.reviewer or getpass.getuser(), config.rulebook()
     parameters = config.model_dump(exclude={"key"}) | {"reviewer": reviewer}
     with decision_run(ROLLBACK, config.model_name, parameters):
         ledger = Ledger(config.model_name, config.stage)
-        history = ledger.history()
+        history = witnessed(ledger)
         if history and _is_done(history[-1], reviewer, config):
             say(f"  generation {history[-1].number} says so already")
             shown(history[-1])
             return to_holder(history[-1])
         before = previous(history, config.model_name, config.stage, config.version)
+        _check_approved(before, history, rules)
         with verified_model(to_holder(before)):
             say(f"  version {before.record.version} is as it was approved")
         head, asked = history[-1], rules.of(config.stage)
@@ -82,7 +87,7 @@ def run_rollback(config: RollbackConfig) -> Release:
         )
         if asked.approvals:
             review = _signed(record, config, reviewer)
-            counted = count([review], subject_of(record, ROLLBACK), (), asked, rules.people)
+            counted = count([review], subject_of(record, ROLLBACK), asked, rules.people)
             if missing := unapproved(counted, 1):
                 raise RegistryError(
                     f"The rollback is not signed as the policy asks: {missing[-1]}."
@@ -98,9 +103,6 @@ def previous(
 ) -> Generation:
     """Return the promotion to go back to.
 
-    Promotions pile up, and each rollback takes those away that came after what it restores: so a
-    second rollback goes back further. The holder that was only approved anew stays one.
-
     Args:
         history: of the stage, the oldest generation first.
         model_name: for the message.
@@ -110,27 +112,40 @@ def previous(
     Raises:
         UsageError: there is none.
     """
-    pile = list[Generation]()
-    for generation in history:
-        record = generation.record
-        if record.action == PROMOTE:
-            if pile and pile[-1].record.version == record.version:
-                pile.pop()
-            pile.append(generation)
-        while record.action == ROLLBACK and pile and pile[-1].number != record.restores:
-            pile.pop()
-    found = [g for g in pile[:-1] if version in (None, g.record.version)]
+    before = earlier(history)
+    found = [g for g in before if version in (None, g.record.version)]
     if found:
         return found[-1]
     if version is not None:
-        known = ", ".join(str(g.record.version) for g in pile[:-1]) or "none"
+        known = ", ".join(str(g.record.version) for g in before) or "none"
         raise UsageError(
             f"version={version} never held {stage} of {model_name} before: {known} did."
         )
     raise UsageError(
         f"No release held {stage} of {model_name} before"
-        + (f" version {pile[0].record.version}" if pile else "")
+        + (f" version {history[-1].record.version}" if history else "")
         + ": there is nothing to go back to."
+    )
+
+
+def _check_approved(before: Generation, history: Sequence[Generation], rules: Rulebook) -> None:
+    """Raise RegistryError where a release would not score if it came back."""
+    record = before.record
+
+    def missing(one: Generation) -> list[str]:
+        return unproven(history[: one.number], rules.of(record.stage), rules.people)
+
+    if not (lacking := missing(before)):
+        return
+    others = [g.record.version for g in earlier(history) if not missing(g)]
+    raise RegistryError(
+        f"Version {record.version} of {record.model_name} would not score: {'; '.join(lacking)}. "
+        "Nothing was recorded; "
+        + (
+            f"--version {others[-1]} names one that would."
+            if others
+            else "no release that held the stage before would: promote a candidate with approvals."
+        )
     )
 
 

@@ -9,14 +9,33 @@ from registry.ledger import PROMOTE, Generation
 
 NOBODY = "nobody was asked (the policy wants no approvals)"
 SHOWN = 12
+# What a record says whose dossier judged the model itself.
+THIS = "this model"
+# Characters of a reason or a comment, and of what a table or a list shows of one.
+TYPED, GLANCED = 1_000, 200
+# Characters of a description that MLflow keeps: PostgreSQL refuses one that is longer.
+DESCRIBED = 5_000
+OLDER = "- … older: `python -m registry.history`"
+
+
+def plain(text: str, most: int | None = None) -> str:
+    """Write what people typed in one line, without what would steer a terminal or turn the text.
+
+    Args:
+        text: what they typed.
+        most: characters to keep of it; None for all.
+    """
+    line = "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
+    return line if most is None or len(line) <= most else f"{line[: most - 1]}…"
 
 
 def what(generation: Generation) -> str:
     """Say what a generation did."""
     record = generation.record
+    which = f"version {record.version} ({plain(record.algorithm, GLANCED)})"
     if record.action == PROMOTE:
-        return f"version {record.version} ({record.algorithm}) promoted to {record.stage}"
-    return f"{record.stage} rolled back to version {record.version} ({record.algorithm})"
+        return f"{which} promoted to {record.stage}"
+    return f"{record.stage} rolled back to {which}"
 
 
 def approved_by(generation: Generation) -> str:
@@ -71,16 +90,16 @@ def told(generation: Generation) -> dict[str, str]:
         f"recsys.{stage}.generation": str(generation.number),
         f"recsys.{stage}.record": generation.digest,
         f"recsys.{stage}.since": generation.time,
-        f"recsys.{stage}.reviewer": record.reviewer,
-        f"recsys.{stage}.approved_by": approved_by(generation),
-        f"recsys.{stage}.reason": record.reason or "none given",
+        f"recsys.{stage}.reviewer": plain(record.reviewer),
+        f"recsys.{stage}.approved_by": plain(approved_by(generation)),
+        f"recsys.{stage}.reason": plain(record.reason) or "none given",
     }
 
 
 def version_note(version: int, stages: Mapping[str, Sequence[Generation]]) -> str:
-    """Write the description of a release: all that the ledger says of it, the newest first.
+    """Write the description of a release: what the ledger says of it, the newest first.
 
-    Who took a stage from it belongs there, too.
+    Who took a stage from it belongs there, too. What no longer fits is left to `history`.
     """
     own = [g for history in stages.values() for g in history if g.record.version == version]
     lost = [
@@ -91,20 +110,30 @@ def version_note(version: int, stages: Mapping[str, Sequence[Generation]]) -> st
     ]
     record = max(own, key=lambda g: g.time).record
     lines = [
-        record.sentence,
+        plain(record.sentence, TYPED),
         "",
-        f"The dossier speaks of {record.speaks_of}. Copied from version {record.candidate} of "
-        f"{record.model_name}-candidates; model `{record.model_digest[:SHOWN]}`, dataset "
-        f"`{record.dataset_digest[:SHOWN]}`.",
+        f"The dossier speaks of {plain(record.speaks_of, TYPED)}. Copied from version "
+        f"{record.candidate} of {record.model_name}-candidates; model "
+        f"`{record.model_digest[:SHOWN]}`, dataset `{record.dataset_digest[:SHOWN]}`.",
         "",
     ]
+    room = DESCRIBED - len("\n".join([*lines, OLDER]))
     for g in sorted(own + lost, key=lambda g: g.time, reverse=True):
-        by, why = _plain(g.record.reviewer), _plain(g.record.reason or "no reason given")
-        lines.append(
-            f"- **{minute(g.time)}** {what(g)} · by {by} · approved by: {_plain(approved_by(g))} "
-            f"· why: {why}"
-        )
+        line = _line(g)
+        room -= len(line) + 1
+        if room < 0:
+            return "\n".join([*lines, OLDER])
+        lines.append(line)
     return "\n".join(lines)
+
+
+def _line(g: Generation) -> str:
+    """Write one decision as a line of Markdown."""
+    by, why = _escaped(g.record.reviewer), _escaped(g.record.reason or "no reason given")
+    return (
+        f"- **{minute(g.time)}** {what(g)} · by {by} · approved by: {_escaped(approved_by(g))} "
+        f"· why: {why}"
+    )
 
 
 def minute(time: str) -> str:
@@ -112,6 +141,6 @@ def minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
     """Write what people typed so that it stays one line, and nothing in it is Markdown or HTML."""
-    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_<>\[\]])", r"\\\1", plain(text, GLANCED))

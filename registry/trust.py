@@ -9,7 +9,7 @@ from registry.admission import unapproved
 from registry.case import evidence_digest
 from registry.ledger import PROMOTE, ROLLBACK, STAGES, Generation, Ledger, Record
 from registry.policy import StageRules
-from registry.projection import moved
+from registry.projection import moved, witnessed
 from registry.releases import Release
 from registry.reviewers import Reviewers
 from registry.reviews import Count, Review, Subject, count
@@ -55,11 +55,12 @@ def trusted(model_name: str, stage: str, rules: Rulebook) -> Release:
 
     Raises:
         UsageError: nobody holds the stage.
-        RegistryError: the ledger was altered, approvals are missing, or somebody moved the alias
-            or the stage in MLflow by hand.
+        RegistryError: the ledger was altered or has lost a decision, approvals are missing, or
+            somebody moved the alias or the stage in MLflow by hand.
     """
     stage = stage_named(stage)
-    history = Ledger(model_name, stage).history()
+    ledger, offline = Ledger(model_name, stage), kept.is_offline()
+    history = kept.remembered(ledger) if offline else witnessed(ledger)
     if not history:
         raise _nobody(model_name, stage)
     holder = to_holder(history[-1])
@@ -70,8 +71,10 @@ def trusted(model_name: str, stage: str, rules: Rulebook) -> Release:
             f"{history[-1].number}, but is not approved as the policy asks: {'; '.join(missing)}. "
             "Nothing was scored; promote it with approvals, or roll back."
         )
-    if not kept.is_offline() and (by_hand := moved(model_name, [stage])):
-        raise RegistryError(f"{'; '.join(by_hand)}. Nothing was scored.")
+    if not offline:
+        if by_hand := moved(model_name, [stage]):
+            raise RegistryError(f"{'; '.join(by_hand)}. Nothing was scored.")
+        kept.remember(history[-1])
     return holder
 
 
@@ -83,13 +86,13 @@ def unproven(history: Sequence[Generation], rules: StageRules, people: Reviewers
     """
     head = history[-1].record
     if head.action == PROMOTE:
-        counted = _counted(head, PROMOTE, head.authors, rules, people)
+        counted = _counted(head, PROMOTE, rules, people)
         return unapproved(counted, rules.approvals)
     before = history[(head.restores or 0) - 1].record if head.restores else None
     if before is None or not _restores(before, head):
         return ["the generation that it rolls back to is another model"]
-    counted = _counted(before, PROMOTE, before.authors, rules, people)
-    back = _counted(head, ROLLBACK, (), rules, people)
+    counted = _counted(before, PROMOTE, rules, people)
+    back = _counted(head, ROLLBACK, rules, people)
     return unapproved(counted, rules.approvals) + unapproved(back, min(1, rules.approvals))
 
 
@@ -120,6 +123,7 @@ def subject_of(record: Record, action: str) -> Subject:
         record.model_digest,
         evidence_digest(record.evidence),
         record.predecessor,
+        record.authors if action == PROMOTE else (),
     )
 
 
@@ -140,7 +144,6 @@ def _restores(before: Record, head: Record) -> bool:
 def _counted(
     record: Record,
     action: str,
-    authors: Sequence[str],
     rules: StageRules,
     people: Reviewers,
 ) -> Count:
@@ -151,4 +154,4 @@ def _counted(
             found.append(Review.from_json(told))
         except ValueError:
             continue
-    return count(found, subject_of(record, action), authors, rules, people)
+    return count(found, subject_of(record, action), rules, people)

@@ -5,16 +5,25 @@ from typing import Any
 import pytest
 from mlflow.entities.model_registry import ModelVersion
 
-from registry.admission import refusals
+from registry.admission import refusals, unapproved
 from registry.case import Case
 from registry.releases import Release
-from registry.reviews import Count
+from registry.reviews import REJECT, Count, Review, Subject
 from registry.rulebook import read_policy
 from tests.registry.shop import decision
 
 MODEL, REFIT, CHAMPION = "a" * 64, "b" * 64, "c" * 64
 RECIPE, OTHER, POPULARITY = "als of old", "another als", "popularity"
 NOBODY = Count((), (), ())
+SUBJECT = Subject("promote", "recommender", "Production", MODEL, "e" * 64, None, ("joan",))
+
+
+def test_what_a_reviewer_typed_is_one_line_that_steers_no_terminal() -> None:
+    typed = "bad\x1b[2J\rgood\n2026-01-01  version 9 promoted \u202edlo"
+    rejection = Review(REJECT, SUBJECT, "ben", typed, "2026-01-01", "ed25519:")
+    (line,) = unapproved(Count((), (rejection,), ()), 0)
+    assert line == "ben rejected it: bad[2J good 2026-01-01 version 9 promoted dlo"
+    assert len(unapproved(Count((), (), ("x" * 5_000,)), 1)[1]) < 300
 
 
 def told() -> dict[str, Any]:
@@ -28,7 +37,7 @@ def told() -> dict[str, Any]:
 def case(digest: str, recipe: str) -> Case:
     """Return what speaks for a model, of which the dossier judged `MODEL`."""
     version = ModelVersion("recommender-candidates", "2", 0)
-    return Case(version, digest, MODEL, recipe, {}, told(), frozenset())
+    return Case(version, digest, MODEL, 1, "als", recipe, "d", {}, told(), frozenset())
 
 
 def holder(digest: str, recipe: str) -> Release:

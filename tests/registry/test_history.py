@@ -19,7 +19,7 @@ from registry.ledger import Ledger
 from registry.promote import run_promote
 from registry.releases import versions_of
 from registry.rollback import run_rollback
-from registry.told import NOBODY
+from registry.told import GLANCED, NOBODY
 from tests.registry.shop import Rules, candidate, rules
 from tests.registry.test_promote import approve
 
@@ -106,6 +106,38 @@ def test_the_page_says_the_same_and_nothing_that_people_typed_is_markup(given: R
         assert row["time"][:16].replace("T", " ") in page.text
         for one in row["evidence"].split("; "):
             assert one in page.text
+
+
+FORGED = (
+    "fine\r\x1b[2J\x1b]0;pwned\x07\n2026-01-01 00:00  version 9 (als) promoted to Production, "
+    "generation 9  anna  anna, ben\u2028\u202eevil"
+)
+
+
+def test_what_people_typed_forges_no_line_and_steers_no_terminal(given: Rules) -> None:
+    rows = [dict(row) | {"reason": FORGED, "reviewer": FORGED} for row in rows_of("recommender")]
+    text, html = as_text(rows), as_html("recommender", rows)
+    assert len(text.splitlines()) == 1 + 3 * len(rows)
+    for written in (text, html):
+        assert all(sign.isprintable() or sign == "\n" for sign in written)
+    line = "fine [2J]0;pwned 2026-01-01 00:00 version 9 (als) promoted to Production, generation 9 "
+    assert line + "anna anna, ben evil" in text and line in html
+
+
+def test_a_long_reason_does_not_burst_the_table(given: Rules) -> None:
+    rows = [dict(row) | {"reason": "x" * 5_000} for row in rows_of("recommender")]
+    why = as_text(rows).splitlines()[1].partition("x")[2]
+    assert len(why) == GLANCED - 1 and why.endswith("…")
+    assert "x" * 5_000 in as_html("recommender", rows)
+
+
+def test_of_a_refit_the_text_says_which_model_the_dossier_speaks_of(given: Rules) -> None:
+    of = "version 2 of recommender-candidates, of which this model is a refit"
+    rows = rows_of("recommender")
+    assert "speaks of" not in as_text(rows)
+    refit = dict(rows[-1]) | {"speaks_of": of}
+    assert f"  the dossier speaks of {of}\n" in as_text([*rows[:-1], refit])
+    assert as_text([refit]).count("speaks of") == 1
 
 
 def test_the_newest_decision_stands_first_on_the_page(given: Rules) -> None:

@@ -12,12 +12,14 @@ from recsys import tracking
 from recsys.errors import ModelError, RegistryError
 from registry import kept
 from registry.kept import DAY, KEPT, answers, copied, is_offline, keep, root, without_server
+from registry.ledger import VARIABLE, Generation, Ledger
 from registry.policy import StageRules
 from registry.releases import Release, verified_model
 from tests import faulty_proxy
 from tests.faulty_proxy import Fault
 from tests.mlflow_server import free_port
 from tests.registry.shop import saved_model
+from tests.registry.test_ledger import follow
 
 EVER = 1_000_000
 
@@ -40,7 +42,7 @@ def model(tmp_path: Path) -> tuple[str, Path]:
 
 
 def days(number: float) -> StageRules:
-    return StageRules(offline_days=number)
+    return StageRules(approvals=0, offline_days=number)
 
 
 def age(digest: str, of_days: float) -> None:
@@ -101,8 +103,10 @@ def test_a_changed_copy_is_refused_until_the_release_is_verified_again(
 ) -> None:
     keep(*model)
     change(root() / model[0])
-    with pytest.raises(ModelError, match=r"items.parquet was changed"):
+    with pytest.raises(ModelError) as refused:
         copied(model[0], tmp_path / "copy")
+    assert f"{root() / model[0] / 'items.parquet'} was changed" in str(refused.value)
+    assert "Start MLflow's server and run again" in str(refused.value)
     keep(*model)
     assert copied(model[0], tmp_path / "again") == model[0]
 
@@ -154,6 +158,55 @@ def test_a_copy_may_be_as_old_as_the_policy_says(
         without_server(model[0], days(allowed), "Production"),
     ):
         pytest.fail("scored")
+
+
+def test_a_copy_from_the_future_does_not_stay_fresh_for_ever(
+    down: str, model: tuple[str, Path]
+) -> None:
+    keep(*model)
+    age(model[0], -400)
+    with (
+        pytest.raises(RegistryError, match="verified here at a time that is still to come"),
+        without_server(model[0], days(365), "Production"),
+    ):
+        pytest.fail("scored")
+
+
+@pytest.fixture
+def scored(down: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Generation]:
+    """Two decisions, by the second of which this machine scored while the server was up."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "ledger"))
+    found = [follow(Ledger("recommender", "Production")) for _ in range(2)]
+    kept.remember(found[-1])
+    return found
+
+
+def test_a_ledger_that_goes_on_is_no_less_trusted_offline(scored: list[Generation]) -> None:
+    ledger = Ledger("recommender", "Production")
+    assert kept.remembered(ledger) == scored
+    third = follow(ledger)
+    assert kept.remembered(ledger) == [*scored, third]
+
+
+@pytest.mark.parametrize("numbers", [[2], [1, 2]])
+def test_a_ledger_that_lost_what_scored_is_noticed_offline(
+    scored: list[Generation], tmp_path: Path, numbers: list[int]
+) -> None:
+    """Also where another decision took the place of the lost one."""
+    commits, ledger = tmp_path / "ledger/recommender/Production/_commits", "Production"
+    for number in numbers:
+        (commits / f"{number:08d}.json").unlink()
+    for _ in range(2):
+        with pytest.raises(RegistryError, match="Generation 2 of recommender, Production, by whic"):
+            kept.remembered(Ledger("recommender", ledger))
+        follow(Ledger("recommender", ledger), reason="instead")
+
+
+def test_another_ledger_of_the_same_name_is_no_shorter_one(
+    scored: list[Generation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "another"))
+    assert kept.remembered(Ledger("recommender", "Production")) == []
 
 
 def test_a_release_that_this_machine_never_saw_does_not_score(down: str) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Barrier
 
@@ -33,7 +33,7 @@ RECORD = Record(
     policy_digest="p",
     reviewers_digest="q",
     approvals_wanted=0,
-    approvals=({"reviewer": "anna"},),
+    approvals=({"reviewer": "anna", "comment": ""},),
     predecessor=None,
     restores=None,
     authors=("tina",),
@@ -147,6 +147,42 @@ def test_a_record_of_another_version_is_refused(chain: tuple[Ledger, Path], tmp_
     log.append({"format": 99}, head.number)
     with pytest.raises(RegistryError, match="no record that this version reads"):
         ledger.head()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"restores": 77},
+        {"restores": 0},
+        {"restores": 4},
+        {"restores": "x"},
+        {"version": "one"},
+        {"reason": None},
+        {"approvals": 7},
+        {"approvals": [7]},
+        {"approvals": [{"reviewer": "anna"}]},
+        {"approvals": [{"reviewer": "anna", "comment": None}]},
+        {"authors": "joan"},
+        {"files": {"model.json": {}}},
+        {"evidence": {"dossier.html": 7}},
+        {"more": 1},
+    ],
+)
+def test_a_record_of_other_types_is_refused_by_name(
+    chain: tuple[Ledger, Path], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    ledger, _ = chain
+    head = ledger.head()
+    assert head is not None
+    log = CommitLog(store_of(tmp_path / "ledger" / "recommender" / "Production"))
+    log.append(asdict(replace(RECORD, predecessor=head.digest)) | changes, head.number)
+    with pytest.raises(RegistryError, match="Generation 4 of recommender, Production is no record"):
+        ledger.head()
+
+
+def test_a_rollback_names_an_earlier_generation(chain: tuple[Ledger, Path]) -> None:
+    ledger, _ = chain
+    assert follow(ledger, restores=3).record.restores == 3
 
 
 @pytest.mark.parametrize("name", ["../other", "", "a/b", ".hidden"])

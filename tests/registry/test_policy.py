@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.comparison import Difference, SegmentDifference, differences
+from recsys.errors import UsageError
 from recsys.metrics.intervals import Interval
 from registry.evidence import Entrant
-from registry.policy import Decision, Pairing, Policy, decide, holm
+from registry.policy import POLICY_FILE, Decision, Pairing, Policy, decide, holm
 from registry.rulebook import read_policy
 
 POLICY = Policy(
@@ -192,6 +194,36 @@ def test_a_gain_without_spread_is_no_chance() -> None:
 
 def test_the_projects_policy_reads() -> None:
     assert read_policy("policy.yaml").beat_popularity
+
+
+def written(folder: Path, stages: str) -> str:
+    """Write the project's policy with other stages; returns the file."""
+    text = POLICY_FILE.read_text("utf-8").partition("\nstages:\n")[0]
+    (folder / "policy.yaml").write_text(f"{text}\nstages:\n{stages}")
+    return str(folder / "policy.yaml")
+
+
+@pytest.mark.parametrize("stage", ["production", "Live", "Production "])
+def test_a_stage_that_nobody_knows_is_refused(stage: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'Staging', 'Production' or 'Archived'"):
+        read_policy(written(tmp_path, f"  '{stage}': {{approvals: 2}}\n"))
+
+
+def test_nothing_is_decided_on_a_stage_that_the_policy_leaves_out(tmp_path: Path) -> None:
+    policy = read_policy(written(tmp_path, "  Staging: {approvals: 0}\n"))
+    assert policy.rules("Staging").approvals == 0
+    with pytest.raises(UsageError, match="does not say what Production asks for: add it below"):
+        policy.rules("Production")
+
+
+def test_how_many_approvals_are_wanted_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="'stages.Production.approvals' is missing"):
+        read_policy(written(tmp_path, "  Production: {offline_days: 3}\n"))
+
+
+def test_a_stage_stands_in_the_policy_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="says Production twice: leave one of them"):
+        read_policy(written(tmp_path, "  Production: {approvals: 2}\n  Production: {approvals: 0}"))
 
 
 # --- how often it is wrong, on drawn customers

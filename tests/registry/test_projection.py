@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from recsys.errors import RegistryError
 from registry import projection
 from registry.ledger import Generation, Ledger
 from registry.promote import PromoteConfig, run_promote
@@ -50,6 +51,34 @@ def test_a_tag_that_two_write_at_once_is_no_failure(
     at_its_next_call(monkeypatch, MlflowClient, "set_model_version_tag", refuse)
     run_promote(PromoteConfig(version=version))
     assert (shown(), projection.moved("recommender")) == ("1", [])
+
+
+@pytest.mark.parametrize(("where", "step"), [(projection, "_model"), (Ledger, "history")])
+def test_a_decision_that_is_shown_meanwhile_is_not_missing(
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch, where: object, step: str
+) -> None:
+    first, second = (candidate(number) for number in (1, 2))
+    run_promote(PromoteConfig(version=first))
+    promote = partial(run_promote, PromoteConfig(version=second))
+    at_its_next_call(monkeypatch, where, step, promote)
+    found = projection.witnessed(Ledger("recommender", "Production"))
+    assert [generation.number for generation in found] == [1, 2]
+
+
+def test_what_mlflow_refuses_to_show_is_said_in_its_own_words(
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise MlflowException("value too long for type character varying(5000)", BAD_REQUEST)
+
+    version = candidate(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "update_model_version", refuse)
+        with pytest.raises(RegistryError, match=r"refuses to show them: value too long for type"):
+            run_promote(PromoteConfig(version=version))
+    assert head().number == 1
+    projection.show("recommender")
+    assert shown() == "1"
 
 
 @pytest.fixture

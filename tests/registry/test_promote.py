@@ -1,6 +1,7 @@
 """Promotion against a real registry: what is written, what is refused, and that a rerun is safe."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -9,15 +10,16 @@ from mlflow import MlflowClient
 
 from recsys.errors import ModelError, RegistryError, UsageError
 from recsys.once import REQUEST_TAG
-from registry.ledger import DECISION, DOSSIER, Ledger
+from registry.ledger import DECISION, DOSSIER, PROMOTE, Generation, Ledger
 from registry.promote import PromoteConfig, run_promote
-from registry.releases import releases_of, versions_of
+from registry.releases import MODEL_DIGEST, candidates_of, find_version, releases_of, versions_of
 from registry.review import ReviewConfig, WaitingConfig, run_approve, run_reject, run_waiting
-from registry.reviews import FOLDER, Review
+from registry.reviewers import read_key
+from registry.reviews import APPROVE, FOLDER, Review, signed
 from registry.rollback import run_rollback
 from registry.rulebook import read_policy, read_reviewers
-from registry.trust import find_holder, holder_of, trusted
-from tests.registry.shop import Rules, candidate, rules
+from registry.trust import find_holder, holder_of, subject_of, trusted, unproven
+from tests.registry.shop import DATASET, Rules, candidate, rules
 
 RULEBOOK = PromoteConfig(version=1).rulebook()
 
@@ -306,6 +308,97 @@ def test_releases_carry_a_request_id(mlflow_store: str) -> None:
     run = MlflowClient().get_run(release.run_id)
     (version,) = versions_of("recommender")
     assert run.data.tags[REQUEST_TAG] == version.tags[REQUEST_TAG]
+
+
+def tag(version: int, **tags: str) -> None:
+    for name, value in tags.items():
+        MlflowClient().set_model_version_tag(
+            candidates_of("recommender"), str(version), f"recsys.{name}", value
+        )
+
+
+def test_the_record_says_what_the_model_says_not_its_tags(mlflow_store: str) -> None:
+    version = candidate(1)
+    tag(version, algorithm="ensemble", dataset_digest="f" * 64, evaluated_version="7")
+    run_promote(PromoteConfig(version=version))
+    (generation,) = Ledger("recommender", "Production").history()
+    record = generation.record
+    assert (record.algorithm, record.dataset_digest) == ("als", DATASET)
+    assert record.speaks_of == "this model"
+
+
+def test_of_which_model_a_refit_is_stands_in_what_was_signed(mlflow_store: str) -> None:
+    versions = [candidate(number) for number in (1, 2)]
+    before, after = (find_version(candidates_of("recommender"), v) for v in versions)
+    told = {
+        "version": int(before.version),
+        "evaluated_digest": before.tags[MODEL_DIGEST],
+        "digest": after.tags[MODEL_DIGEST],
+    }
+    MlflowClient().log_dict(after.run_id, told, "refit.json")
+    MlflowClient().log_text(after.run_id, "<h1>What the refit changed</h1>", "refit.html")
+    tag(versions[1], evaluated_model_digest="f" * 64, evaluated_version="7")
+    config = PromoteConfig(version=versions[1], stage="Staging")
+    run_promote(config)
+    (generation,) = Ledger("recommender", "Staging").history()
+    assert generation.record.speaks_of == (
+        "version 1 of recommender-candidates, of which this model is a refit"
+    )
+    MlflowClient().log_dict(after.run_id, told | {"digest": "f" * 64}, "refit.json")
+    with pytest.raises(RegistryError, match="refit.json does not speak of this model"):
+        run_promote(config)
+
+
+def test_a_record_without_its_authors_never_scores(mlflow_store: str, tmp_path: Path) -> None:
+    """Somebody who may write the ledger leaves out who made the model."""
+    given, version = rules(tmp_path / "rules", 1, "anna", "bert"), candidate(1)
+    approve(given, version, "anna")
+    run_promote(given.promote(version))
+    ledger = Ledger("recommender", "Production")
+    (head,) = ledger.history()
+    subject = replace(subject_of(head.record, PROMOTE), predecessor=head.digest, authors=())
+    own = signed(APPROVE, subject, "bert", "", read_key(Path(given.keys["bert"])))
+    honest = signed(
+        APPROVE,
+        replace(subject, authors=head.record.authors),
+        "anna",
+        "",
+        read_key(Path(given.keys["anna"])),
+    )
+    for review, authors in ((own, ()), (honest, ()), (honest, ("somebody",))):
+        record = replace(
+            head.record,
+            predecessor=head.digest,
+            authors=authors,
+            approvals=(review.to_json(),),
+        )
+        forged = Generation(2, "f" * 64, head.time, record)
+        rulebook = given.promote(version).rulebook()
+        lacking = unproven([head, forged], rulebook.of("Production"), rulebook.people)
+        assert lacking[0] == "approvals: 1 wanted, 0 count (nobody)"
+        assert "it names other authors of the model" in lacking[1]
+
+
+@pytest.mark.parametrize("step", ["waiting", "approve"])
+def test_a_name_that_no_model_has_is_refused(mlflow_store: str, tmp_path: Path, step: str) -> None:
+    given = rules(tmp_path / "rules", 1, "anna")
+    config = _review(given, 1, "anna", model_name="x'y")
+    with pytest.raises(UsageError, match="model_name=x'y: use letters"):
+        run_waiting(config) if step == "waiting" else run_approve(config)
+
+
+def test_a_review_that_is_none_stops_nobody(
+    mlflow_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, version = rules(tmp_path / "rules", 1, "anna"), candidate(1)
+    told = approve(given, version, "anna").to_json() | {"signed_at": None}
+    folder = tmp_path / "ledger" / "recommender" / FOLDER / "Production"
+    (folder / "0.json").write_text(json.dumps(told))
+    candidate(2)
+    capsys.readouterr()
+    run_waiting(WaitingConfig(policy=given.policy, reviewers=given.reviewers))
+    assert capsys.readouterr().out.count("0.json is no review of this version") == 1
+    assert run_promote(given.promote(version)).generation == 1
 
 
 def test_reviews_lie_beside_the_ledger(mlflow_store: str, tmp_path: Path) -> None:

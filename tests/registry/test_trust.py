@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from recsys.errors import ModelError, RegistryError, UsageError
-from registry import projection
+from registry import kept, projection
 from registry.ledger import Ledger
 from registry.promote import PromoteConfig, run_promote
 from registry.reconcile import ReconcileConfig, run_reconcile
@@ -70,7 +70,7 @@ def test_a_moved_alias_stops_scoring_and_names_both_ways_out(two: list[int]) -> 
     move_alias(1)
     with pytest.raises(RegistryError) as refused:
         score()
-    adopt = "python -m registry.promote --model_name recommender --version 1 --stage Production"
+    adopt = "python -m registry.rollback --model_name recommender --version 1 --stage Production"
     undo = "python -m registry.reconcile --model_name recommender --repair true"
     assert "but the alias production points to version 1" in str(refused.value)
     assert adopt in str(refused.value) and undo in str(refused.value)
@@ -212,6 +212,21 @@ def test_a_ledger_that_lost_its_last_record_is_noticed(two: list[int], tmp_path:
     commits = tmp_path / "ledger" / "recommender" / "Production" / "_commits"
     (commits / "00000002.json").unlink()
     with pytest.raises(RegistryError, match="Generation 2 of recommender, Production, which"):
+        score()
+
+
+def test_a_ledger_that_lost_its_last_record_is_noticed_offline_by_who_scored_by_it(
+    two: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(kept.FOLDER, str(tmp_path / "kept"))
+    with monkeypatch.context() as patch:
+        patch.setattr(kept, "_has_server", lambda: True)
+        assert score().generation == 2
+    monkeypatch.setattr(kept, "is_offline", lambda: True)
+    assert score().generation == 2
+    commits = tmp_path / "ledger" / "recommender" / "Production" / "_commits"
+    (commits / "00000002.json").unlink()
+    with pytest.raises(RegistryError, match="Generation 2 of recommender, Production, by which th"):
         score()
 
 
