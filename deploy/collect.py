@@ -1,12 +1,13 @@
 """Delete the files of runs that nobody reads any more.
 
-Kept are the runs of the last commits, and every file that was written lately: a reader may hold
-what was published until then, and a run that has not committed yet may still go on. The commits
-themselves stay, so the history does, too.
+Kept are the runs of each strategy's last commits, and every file that was written lately: a reader
+may hold what was published until then, and a run that has not committed yet may still go on. The
+commits themselves stay, so the history does, too.
 
   python -m deploy.collect --output out/recommendations --keep 7 --hours 48
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -24,7 +25,7 @@ class CollectConfig(Config):
     """Parameters of `collect`."""
 
     output: str = Field(description="folder or URL that batch_score publishes to")
-    keep: int = Field(7, ge=1, description="commits whose tables stay")
+    keep: int = Field(7, ge=1, description="commits of each strategy whose tables stay")
     hours: float = Field(
         48, ge=1, description="longest time that a reader or a run takes; younger files stay"
     )
@@ -40,20 +41,35 @@ def collectable(
 
     Args:
         store: the published folder.
-        keep: commits whose tables stay.
+        keep: commits of each strategy whose tables stay.
         hours: how long a reader may hold a table, and a run may take.
         now: the time; None for the clock's.
     """
     limit = (now or datetime.now(UTC)) - timedelta(hours=hours)
-    commits = CommitLog(store).history()
-    kept = _kept(commits, keep, limit)
+    there = keys_of(store, "runs")
+    kept = [
+        commit
+        for own in _by_strategy(CommitLog(store).history())
+        for commit in _kept(own, keep, limit)
+    ]
+    # Where fewer were kept before, the older ones are gone.
+    kept = [commit for commit in kept if commit.payload["manifest"] in there]
     listed = {key for commit in kept for key in _files(store, commit)}
-    running = _young_runs(keys_of(store, "runs"), limit)
+    running = _young_runs(there, limit)
     return sorted(
         key
-        for key, changed in keys_of(store, "runs").items()
+        for key, changed in there.items()
         if key not in listed and changed < limit and _run(key) not in running
     )
+
+
+def _by_strategy(commits: list[Commit]) -> Iterable[list[Commit]]:
+    """Share out commits by strategy: one that is published seldom keeps its tables, too."""
+    own = defaultdict[str, list[Commit]](list)
+    for commit in commits:
+        # runs/<strategy>/<run>
+        own[run_of(commit).rpartition("/")[0]].append(commit)
+    return own.values()
 
 
 def _kept(commits: list[Commit], keep: int, limit: datetime) -> list[Commit]:

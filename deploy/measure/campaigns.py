@@ -4,19 +4,23 @@
         │  what they bought before │  what they buy now   │
   ──────┴──────────────────────────┴──────────────────────┴──▶
 
-Where the strategy ran before the commit, `before_end` is the day it began, not `start`: what
-customers bought while it ran may be its effect, and must not be taken for what they were before.
+Where these arms were treated before the window, by this strategy or by another of the same salt,
+`before_end` is the day that this began, not `start`: what customers bought meanwhile may be its
+effect, and must not be taken for what they were before.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from itertools import takewhile
 from typing import Any
 
 from obstore.store import ObjectStore
 
+from deploy.measure.commits import arms_overlap, days_of, is_again, name_of, start_of, taken_back
+from deploy.measure.notes import notes_of
 from recsys.errors import DataError, UsageError
+from recsys.progress import say
 from recsys.storage import Commit, CommitLog, read_bytes, store_of
 
 
@@ -30,7 +34,7 @@ class Campaign:
         facts: of its manifest.
         start: first day of the window.
         window_days: length of the window.
-        before_end: first day that the strategy ran with this hold-out; `start` or earlier.
+        before_end: first day on which these arms were treated; `start` or earlier.
         lists: commits whose lists customers had in the window, and from which day.
         notes: what a reader must know of it.
     """
@@ -79,8 +83,9 @@ def find_campaigns(
 ) -> list[Campaign]:
     """Choose the commits to measure, one a strategy, by name.
 
-    Of a strategy it is the newest commit whose window has passed; where none has, the one that has
-    been followed longest.
+    Of a strategy it is the newest commit whose window has passed, or that began by `start`; where
+    there is none, the one that has been followed longest. A strategy whose tables were deleted is
+    left out, unless it is the only one.
 
     Args:
         output: the folder that batch_score publishes to.
@@ -92,7 +97,7 @@ def find_campaigns(
 
     Raises:
         DataError: nothing was published, or none of it is still there.
-        UsageError: there is no such strategy or commit.
+        UsageError: there is no such strategy or commit, or `start` lies before it.
     """
     store = store_of(output)
     every = CommitLog(store).history()
@@ -101,37 +106,23 @@ def find_campaigns(
     if commit is not None:
         chosen = [_numbered(every, commit, strategy, output)]
     else:
-        names = sorted({_name(one) for one in every})
+        names = sorted({name_of(one) for one in every})
         if strategy is not None and strategy not in names:
             raise UsageError(
                 f"strategy={strategy} was never published in {output}: use {', '.join(names)}."
             )
-        last_start = interactions_end - timedelta(days=window_days)
-        chosen = [
-            _chosen(store, [one for one in every if _name(one) == name], last_start)
+        last_start = start or interactions_end - timedelta(days=window_days)
+        found = {
+            name: _chosen(store, [one for one in every if name_of(one) == name], last_start)
             for name in ([strategy] if strategy else names)
-        ]
+        }
+        chosen = [one for one in found.values() if one is not None]
+        gone = ", ".join(name for name, one in found.items() if one is None)
+        if not chosen:
+            raise DataError(f"The tables of {gone} were deleted: run batch_score again.")
+        if gone:
+            say(f"  left out, for their tables were deleted: {gone}")
     return [_campaign(one, every, window_days, start) for one in chosen]
-
-
-def start_of(commit: Commit) -> date:
-    """Return the first day after what a commit was scored with, else the day of scoring."""
-    facts = commit.payload["facts"]
-    if facts.get("interactions_end"):
-        return date.fromisoformat(facts["interactions_end"])
-    return datetime.fromisoformat(facts["scored_at"]).date()
-
-
-def _name(commit: Commit) -> str:
-    return str(commit.payload["facts"]["strategy"]["name"])
-
-
-def _hold_out(commit: Commit) -> dict[str, Any]:
-    return dict(commit.payload["facts"]["strategy"]["hold_out"])
-
-
-def _again(commit: Commit) -> bool:
-    return "republished" in commit.payload
 
 
 def _numbered(every: list[Commit], number: int, strategy: str | None, output: str) -> Commit:
@@ -139,94 +130,67 @@ def _numbered(every: list[Commit], number: int, strategy: str | None, output: st
     if not 1 <= number <= len(every):
         raise UsageError(f"commit={number} is not in {output}: there are 1 to {len(every)}.")
     commit = every[number - 1]
-    if strategy is not None and _name(commit) != strategy:
+    if strategy is not None and name_of(commit) != strategy:
         raise UsageError(
-            f"commit={number} is one of {_name(commit)}: leave strategy={strategy} out, or choose "
-            "another commit."
+            f"commit={number} is one of {name_of(commit)}: leave strategy={strategy} out, or "
+            "choose another commit."
         )
     return commit
 
 
-def _chosen(store: ObjectStore, own: list[Commit], last_start: date) -> Commit:
+def _chosen(store: ObjectStore, own: list[Commit], last_start: date) -> Commit | None:
     """Return the newest commit that starts by `last_start`, else the one that starts first.
+
+    A table that was taken back at once is none to measure.
 
     Args:
         store: of the published folder.
         own: the strategy's commits, oldest first.
-        last_start: the last day on which a window can have begun that has passed.
+        last_start: the last day on which its window may begin.
+
+    Returns:
+        None where the tables of all of them were deleted.
     """
-    newest_first = [one for one in reversed(own) if not _again(one)]
+    days, back = days_of(own), taken_back(own)
+    newest_first = [one for one in reversed(own) if one.number not in back]
     # `collect` deletes the oldest, so what comes before one that is gone is gone too.
     there = list(
         takewhile(lambda one: read_bytes(store, one.payload["manifest"]) is not None, newest_first)
     )
-    if not there:
-        raise DataError(f"The tables of {_name(own[-1])} were deleted: run batch_score again.")
-    passed = (one for one in there if start_of(one) <= last_start)
-    return next(passed, None) or min(there, key=lambda one: (start_of(one), -one.number))
+    passed = (one for one in there if days[one.number] <= last_start)
+    first = min(there, key=lambda one: (days[one.number], -one.number), default=None)
+    return next(passed, first)
 
 
 def _campaign(
     commit: Commit, every: Sequence[Commit], window_days: int, start: date | None
 ) -> Campaign:
     """Describe a commit as a campaign: since when it runs, which lists followed, what to note."""
-    start = start or start_of(commit)
+    own = [one for one in every if name_of(one) == name_of(commit)]
+    days, back = days_of(own), taken_back(own)
+    first = days[commit.number]
+    if start is not None and start < first:
+        raise UsageError(
+            f"start={start} lies before commit {commit.number} of {name_of(commit)}, which was "
+            f"scored with the purchases until then: its first day can be {first}."
+        )
+    start = start or first
     end = start + timedelta(days=window_days)
-    originals = [one for one in every if not _again(one)]
-    own = [one for one in originals if _name(one) == _name(commit)]
-    earlier = [one for one in own if one.number < commit.number]
-    # Contiguous: what was published by another hold-out had other arms.
-    same = list(takewhile(lambda one: _hold_out(one) == _hold_out(commit), reversed(earlier)))
-    before_end = min([start, *map(start_of, same)])
-    later = [one for one in own if one.number > commit.number and start <= start_of(one) < end]
-    others = [one for one in originals if _name(one) != _name(commit) and start_of(one) < end]
+    originals = [one for one in every if not is_again(one)]
+    ran = [one for one in originals if arms_overlap(one, commit) and start_of(one) < start]
+    later = [
+        (one, days[one.number])
+        for one in own
+        if one.number > commit.number and one.number not in back and start <= days[one.number] < end
+    ]
+    others = [one for one in originals if name_of(one) != name_of(commit) and start_of(one) < end]
     return Campaign(
         commit=commit.number,
         digest=commit.digest,
         facts=commit.payload["facts"],
         start=start,
         window_days=window_days,
-        before_end=before_end,
-        lists=((commit.number, start), *((one.number, start_of(one)) for one in later)),
-        notes=tuple(_notes(commit, before_end < start, later, others, before_end)),
+        before_end=min([start, *map(start_of, ran)]),
+        lists=((commit.number, start), *((one.number, day) for one, day in later)),
+        notes=tuple(notes_of(commit, ran, later, others)),
     )
-
-
-def _notes(
-    commit: Commit,
-    ran_before: bool,
-    later: Sequence[Commit],
-    others: Sequence[Commit],
-    since: date,
-) -> list[str]:
-    """Say what besides the lists of this commit may have moved the arms."""
-    notes, strategy, held = [], commit.payload["facts"]["strategy"], _hold_out(commit)
-    if later:
-        notes.append(
-            f"The strategy was published {len(later)} more "
-            f"{'time' if len(later) == 1 else 'times'} in the window; the arms are drawn by a "
-            "salted hash and stay the same."
-        )
-    changed = [one.number for one in later if _hold_out(one) != held]
-    if changed:
-        notes.append(
-            f"The hold-out was changed in commit {changed[0]}: some customers changed their arm, "
-            "so the effect looks smaller than it is."
-        )
-    if ran_before:
-        notes.append(
-            f"The strategy has run since {since}; what customers were before is taken from the "
-            "time before that day."
-        )
-        if strategy["audience"]:
-            notes.append(
-                f"The audience ({strategy['audience']}) was chosen while the strategy ran, so who "
-                "is in it may depend on the arm: measure its first commit (--commit) as well."
-            )
-    twins = sorted({_name(one) for one in others if held["share"] and _hold_out(one) == held})
-    if twins:
-        notes.append(
-            f"{', '.join(twins)} {'holds' if len(twins) == 1 else 'hold'} out the same customers: "
-            "the effect is that of all of them together. Give each strategy a salt of its own."
-        )
-    return notes

@@ -11,6 +11,8 @@ from recsys.storage import Place, place_of
 
 # Customers buy now and then: a longer look back says more of what they are like.
 WINDOWS_BEFORE = 3
+# Ten years of days.
+LONGEST = 3650
 
 
 class MeasureConfig(Config):
@@ -18,7 +20,9 @@ class MeasureConfig(Config):
 
     recommendations: str = Field(description="folder or URL that batch_score publishes to")
     interactions: str = Field(description="folder that ingest wrote, with the purchases since then")
-    window_days: int = Field(28, ge=1, description="days in which customers are followed")
+    window_days: int = Field(
+        28, ge=1, le=LONGEST, description="days in which customers are followed"
+    )
     output: str | None = Field(
         None,
         description="folder or URL to publish to; none: campaign_results beside recommendations",
@@ -36,15 +40,17 @@ class MeasureConfig(Config):
     before_days: int | None = Field(
         None,
         ge=1,
+        le=LONGEST,
         description="days before that say what customers are like; none: three windows",
     )
     churn_days: int | None = Field(
         None,
         ge=1,
+        le=LONGEST,
         description="who ordered so many days before can churn; none: before_days",
     )
     plan: bool = Field(False, description="true: only say what the next campaign needs")
-    effect: float = Field(0.05, gt=0, lt=1, description="relative effect to plan for")
+    effect: float = Field(0.05, ge=0.001, lt=1, description="relative effect to plan for")
 
     @property
     def days_before(self) -> int:

@@ -26,9 +26,11 @@ TERMS = {
     "occasional, regular, heavy.",
     "Sample check": "Whether the arms have the sizes that were drawn (χ² test). If customers are "
     "missing from one arm (p below 0.001), the arms differ in more than the campaign, and no "
-    "number can be believed.",
-    "Cannot be judged": f"No effect is told: the sample check failed, nobody was held out, or an "
-    f"arm has fewer than {SMALLEST_ARM} customers who count.",
+    "number can be believed. Those who bought before the campaign are checked by themselves: if "
+    "the purchases of one arm are not in the data, it shows there.",
+    "Cannot be judged": "No effect is told: the sample check failed, nobody was held out, or an "
+    f"arm has fewer than {SMALLEST_ARM} customers or, for sales, orders and items, fewer than "
+    f"{SMALLEST_ARM} who ordered in the window.",
     "Guests": "Who buys without a customer id is in no arm and counts nowhere.",
 }
 

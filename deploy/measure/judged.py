@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 
 from deploy.measure import outcomes as o
@@ -26,6 +27,7 @@ class Measured:
         days: days of the window that the interactions hold.
         observed: what its customers did.
         sample: the arms' sizes against the hold-out that was meant; None without one.
+        sample_before: likewise of those who bought before the campaign; None where nobody did.
         before: difference of the arms' sales before the campaign; None where an arm is empty.
         void_reason: why no effect can be told; None where one can.
         notes: what a reader must know of it.
@@ -37,6 +39,7 @@ class Measured:
     days: int
     observed: Observed
     sample: SampleRatio | None
+    sample_before: SampleRatio | None
     before: Effect | None
     void_reason: str | None
     notes: tuple[str, ...]
@@ -94,17 +97,36 @@ def measured(
     arms = int(treated.sum()), int((~treated).sum())
     share = campaign.control_share
     sample = sample_ratio(*arms, share) if share else None
+    # No effect has touched who bought before, so here it shows whose purchases are missing.
+    sample_before = bought_before(treated, observed.values(o.PURCHASES) > 0, share)
     before = None
     if min(arms) >= FEWEST:
         before = mean_effect(observed.values(o.before(o.SALES)), treated)
     missing = int((~observed.values(o.KNOWN)).sum())
-    reason = void_reason(campaign, days, interactions_end, arms, missing, sample)
+    reason = void_reason(campaign, days, interactions_end, arms, missing, sample, sample_before)
     notes = (
         *_notes(campaign, days, interactions_end, missing, len(treated), before),
         *campaign.notes,
     )
     rows = tuple(results(campaign, days, observed, reason))
-    return Measured(campaign, periods, days, observed, sample, before, reason, notes, rows)
+    return Measured(
+        campaign, periods, days, observed, sample, sample_before, before, reason, notes, rows
+    )
+
+
+def bought_before(
+    treated: NDArray[np.bool_], bought: NDArray[np.bool_], share: float
+) -> SampleRatio | None:
+    """Check the arms of those who bought before the campaign; None where there is nothing to check.
+
+    Args:
+        treated: bool [customers].
+        bought: bool [customers], who bought before the campaign.
+        share: that was to be held out.
+    """
+    if not share or not bought.any():
+        return None
+    return sample_ratio(int((bought & treated).sum()), int((bought & ~treated).sum()), share)
 
 
 def void_reason(
@@ -114,6 +136,7 @@ def void_reason(
     arms: tuple[int, int],
     missing: int,
     sample: SampleRatio | None,
+    sample_before: SampleRatio | None,
 ) -> str | None:
     """Say why no effect of the campaign can be told, None where one can.
 
@@ -124,6 +147,7 @@ def void_reason(
         arms: customers in treatment and control.
         missing: customers who are not in the interactions at all.
         sample: the arms' sizes against the hold-out; None without one.
+        sample_before: likewise of those who bought before; None where nobody did.
     """
     if days == 0:
         return (
@@ -145,6 +169,14 @@ def void_reason(
             f"the arms are not as they were drawn: {arms[1]:,} of {sum(arms):,} customers are in "
             f"the control arm, {campaign.control_share:.1%} were meant (p = {sample.p_value:.1g}); "
             "find out who is missing before believing any number"
+        )
+    if sample_before is not None and sample_before.broken:
+        bought = sample_before.treatment + sample_before.control
+        return (
+            f"of the {bought:,} customers who bought before the campaign "
+            f"{sample_before.control:,} are in the control arm, {campaign.control_share:.1%} were "
+            f"meant (p = {sample_before.p_value:.1g}): it looks as if the purchases of "
+            "one arm were missing from the interactions, ingest them whole"
         )
     if min(arms) < SMALLEST_ARM:
         return (
@@ -178,6 +210,7 @@ def _notes(
         notes.append(
             f"The arms differed already before the campaign: the treated had spent "
             f"{before.difference:+,.2f} per customer ({before.low:+,.2f} … {before.high:+,.2f}). "
-            "One in twenty sound tests shows this; the adjustment for the time before takes it out."
+            "One in twenty sound tests shows this. Where sales, orders and items per customer are "
+            "told, it is taken out of them; of the other metrics it is not."
         )
     return notes

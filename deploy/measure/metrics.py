@@ -12,8 +12,8 @@ from recsys.effects.effect import Effect, cuped_effect, proportion_effect, ratio
 
 Column = Callable[[str], NDArray[Any]]
 Better = Literal["more", "less"]
-# Fewer customers in an arm, or fewer of them who count for the metric, give no interval that holds:
-# purchases are too skewed for so short a sum to be normal.
+# Fewer customers in an arm give no interval that holds, and for money, orders and items fewer who
+# ordered: those who did not add nothing to a sum that is too skewed and too short to be normal.
 SMALLEST_ARM = 20
 PRIMARY = "sales_per_customer"
 BOUGHT = "bought"
@@ -31,7 +31,7 @@ class Metric:
         better: which direction is welcome.
         is_share: a share of customers, shown in percent.
         counts: marks the customers who count, bool [customers]; `estimate` gets only these.
-        weighs: marks those of them without whom there is no number, bool [customers].
+        weighs: marks those of them who make the number, bool [customers].
         estimate: (columns, treated bool [customers]) → the difference of the arms.
     """
 
@@ -63,7 +63,7 @@ def _mean(name: str, title: str, meaning: str, measure: str) -> Metric:
     def estimate(of: Column, treated: NDArray[np.bool_]) -> Effect:
         return cuped_effect(of(measure), of(o.before(measure)), treated)
 
-    return Metric(name, title, meaning, "more", False, _everyone, _everyone, estimate)
+    return Metric(name, title, meaning, "more", False, _everyone, _ordered, estimate)
 
 
 def _ratio(name: str, title: str, meaning: str, top: str, bottom: str) -> Metric:

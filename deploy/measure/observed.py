@@ -24,7 +24,7 @@ from deploy.measure.outcomes import (
     who_bought,
 )
 from recsys import columns as c
-from recsys.errors import UsageError
+from recsys.errors import DataError, UsageError
 from recsys.segments import ACTIVITY, LABELS, OTHER, UNKNOWN, activity
 from recsys.session import scratch_folder
 from recsys.storage import read_parquet, spark_path
@@ -101,9 +101,16 @@ def labels_of(customers: DataFrame, columns: Sequence[str]) -> DataFrame:
 
     Raises:
         UsageError: the table has no such column.
+        DataError: a customer is in it more than once.
     """
     own = [name for name in customers.columns if name != c.CUSTOMER_ID]
-    labels = customers.select(c.CUSTOMER_ID)
+    twice = customers.dropna(subset=c.CUSTOMER_ID).groupBy(c.CUSTOMER_ID).count().where("count > 1")
+    if (doubled := twice.orderBy(c.CUSTOMER_ID).first()) is not None:
+        raise DataError(
+            f"The customers table has customer {doubled[c.CUSTOMER_ID]} {doubled['count']} times: "
+            "ingest it with one row a customer."
+        )
+    labels = []
     for column in columns:
         if column not in own:
             raise UsageError(
@@ -113,6 +120,5 @@ def labels_of(customers: DataFrame, columns: Sequence[str]) -> DataFrame:
         counts = customers.select(value).groupBy(column).count()
         rows = counts.orderBy(F.desc("count"), column).limit(LABELS).collect()
         label = F.when(value.isin([row[column] for row in rows]), value).otherwise(OTHER)
-        chosen = customers.select(c.CUSTOMER_ID, label.alias(SEGMENT.format(column)))
-        labels = labels.join(chosen, c.CUSTOMER_ID)
-    return labels
+        labels.append(label.alias(SEGMENT.format(column)))
+    return customers.select(c.CUSTOMER_ID, *labels)

@@ -4,17 +4,27 @@ Intention to treat: everyone in the audience counts by the arm that was drawn, a
 nothing and who was given nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from deploy.measure.campaigns import Campaign
 from recsys import columns as c
 from recsys.errors import DataError
 from recsys.hold_out import TREATMENT
-from recsys.published import AUDIENCE, RECOMMENDATIONS, read_published
+from recsys.published import (
+    AUDIENCE,
+    RECOMMENDATIONS,
+    parts_of,
+    read_manifest,
+    read_part,
+    read_published,
+    run_of,
+)
+from recsys.storage import store_of
 
 TREATED, GIVEN, KNOWN, ACTIVE, PURCHASES = "treated", "given", "known", "active", "purchases"
 SALES, ORDERS, UNITS, ITEMS = "sales", "orders", "units", "items"
@@ -66,15 +76,32 @@ def before(measure: str) -> str:
 
 def interactions_end(interactions: DataFrame) -> date:
     """Return the first day after the newest interaction; raises DataError where there is none."""
-    newest = interactions.agg(F.max(F.to_date(c.TIMESTAMP))).first()
-    if newest is None or newest[0] is None:
+    return _day(interactions, F.max) + timedelta(days=1)
+
+
+def interactions_start(interactions: DataFrame) -> date:
+    """Return the day of the oldest interaction; raises DataError where there is none."""
+    return _day(interactions, F.min)
+
+
+def _day(interactions: DataFrame, chosen: Callable[[Column], Column]) -> date:
+    row = interactions.agg(chosen(F.to_date(c.TIMESTAMP))).first()
+    if row is None or row[0] is None:
         raise DataError("There are no interactions: give the folder that `ingest` wrote.")
-    day: date = newest[0]
-    return day + timedelta(days=1)
+    day: date = row[0]
+    return day
 
 
 def audience_of(campaign: Campaign, output: str, like: DataFrame) -> DataFrame:
-    """Read a campaign's audience: customer_id, arm, items; `like` is of the session to read in."""
+    """Read a campaign's audience: customer_id, arm, items; `like` is of the session to read in.
+
+    Raises:
+        DataError: a file is missing, or is not what was published.
+    """
+    commit, manifest = read_manifest(output, campaign.commit)
+    for part in parts_of(manifest, AUDIENCE):
+        # Only checked: Spark reads them without the driver.
+        read_part(store_of(output), run_of(commit), part, columns=[])
     return read_published(like.sparkSession, output, AUDIENCE, campaign.commit).select(
         c.CUSTOMER_ID, c.ARM, c.ITEMS
     )

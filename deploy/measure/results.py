@@ -174,15 +174,25 @@ def _result(blank: Result, metric: Metric, of: Column, void_reason: str | None) 
     treated = np.asarray(column(o.TREATED), dtype=bool)
     arms = int(treated.sum()), int((~treated).sum())
     row = replace(blank, metric=metric.name, treatment_customers=arms[0], control_customers=arms[1])
-    weighs = metric.weighs(column)
-    fewest = min(int((weighs & treated).sum()), int((weighs & ~treated).sum()))
-    if void_reason is None and fewest < SMALLEST_ARM:
-        void_reason = (
-            f"too few customers: {fewest} count in the smaller arm, {SMALLEST_ARM} are needed"
-        )
+    void_reason = void_reason or _too_few(metric.weighs(column), treated)
     if void_reason is not None:
         return replace(row, void_reason=void_reason)
     return _filled(row, metric.estimate(column, treated))
+
+
+def _too_few(weighs: NDArray[np.bool_], treated: NDArray[np.bool_]) -> str | None:
+    """Say that an arm has too few customers, or too few who make the number; None if not."""
+    arms = {"treatment": treated, "control": ~treated}
+    smaller = min(arms, key=lambda arm: int(arms[arm].sum()))
+    if (customers := int(arms[smaller].sum())) < SMALLEST_ARM:
+        return f"too few customers: {customers} in the {smaller} arm, {SMALLEST_ARM} are needed"
+    fewer = min(arms, key=lambda arm: int((weighs & arms[arm]).sum()))
+    if (ordered := int((weighs & arms[fewer]).sum())) < SMALLEST_ARM:
+        return (
+            f"only {ordered} customers of the {fewer} arm ordered in the window, {SMALLEST_ARM} "
+            "are needed for an interval that holds"
+        )
+    return None
 
 
 def _filled(row: Result, effect: Effect) -> Result:

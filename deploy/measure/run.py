@@ -12,15 +12,16 @@ from deploy.measure.campaigns import Campaign, find_campaigns
 from deploy.measure.config import MeasureConfig
 from deploy.measure.judged import Measured, measured
 from deploy.measure.observed import labels_of, observe
-from deploy.measure.outcomes import Periods, interactions_end
+from deploy.measure.outcomes import Periods, interactions_end, interactions_start
 from deploy.measure.record import REPORT, Job, log, published
+from deploy.publish import committed
 from recsys import cli, tracking
 from recsys.data.digest import folder_digest
 from recsys.data.replace import content_of
 from recsys.data.tables import read_tables
+from recsys.errors import DataError
 from recsys.progress import say, stage
-from recsys.published import run_of
-from recsys.storage import CommitLog, exists, store_of
+from recsys.storage import CommitLog, exists, read_bytes, store_of
 from recsys.view import artifact_address
 
 MEASURED, ALREADY = "measured", "already measured"
@@ -61,11 +62,14 @@ def run_measure(config: MeasureConfig, spark: SparkSession) -> Outcome:
         job = Job(config, campaigns, _digest(config.interactions))
         store = store_of(str(config.place), create=True)
         head = CommitLog(store).head()
-        if head is not None and run_of(head) == job.run:
-            say(f"  already measured: commit {head.number} in {config.place}")
+        done = committed(store, job.run)
+        if done is not None and read_bytes(store, done.payload["manifest"]) is not None:
+            say(f"  already measured: commit {done.number} in {config.place}")
+            if head is not None and head.number > done.number:
+                say("  (readers see the newest; to show this one: python -m deploy.republish)")
             at = str(config.place / job.run / REPORT)
-            return Outcome(ALREADY, str(config.place), head.number, at)
-        segments = cli.names(config.segments)
+            return Outcome(ALREADY, str(config.place), done.number, at)
+        segments = list(dict.fromkeys(cli.names(config.segments)))
         labels = labels_of(retail.customers, segments) if segments else None
         found = tuple(_measured(job, one, retail.interactions, end, labels) for one in campaigns)
         page = log(job, found, run)
@@ -118,9 +122,19 @@ def _measured(
 
 
 def run_plan(config: MeasureConfig, spark: SparkSession) -> None:
-    """Print what the next campaign of each strategy needs, from the newest days of the data."""
+    """Print what the next campaign of each strategy needs, from the newest days of the data.
+
+    Raises:
+        DataError: the interactions hold fewer days than the window.
+    """
     interactions = read_tables(spark, config.interactions).interactions
     end = interactions_end(interactions)
+    held = (end - interactions_start(interactions)).days
+    if held < config.window_days:
+        raise DataError(
+            f"The interactions hold {held} days, so they cannot say what customers do in "
+            f"{config.window_days}: plan with window_days={held} or fewer."
+        )
     for one in _campaigns(config.model_copy(update={"start": None}), end):
         start = end - timedelta(days=config.window_days)
         newest = Campaign(

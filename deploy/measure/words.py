@@ -38,7 +38,8 @@ def sentence(found: Measured) -> str:
     """Say what a campaign did to sales, the first thing that a reader should know."""
     row, days = found.primary, f"{found.days} days"
     if row.verdict == VOID:
-        return f"This campaign cannot be judged: {row.void_reason}."
+        what = "This campaign" if found.void_reason else "What it did to sales"
+        return f"{what} cannot be judged: {row.void_reason}."
     if row.verdict == NOT_SEEN:
         return (
             f"No effect on sales was seen in {days} ({_between(row)}). "
@@ -54,7 +55,8 @@ def sentence(found: Measured) -> str:
 def headline(found: Measured) -> str:
     """Say in a word how a campaign went."""
     words = {BETTER: "▲ Sales rose", WORSE: "▼ Sales fell", NOT_SEEN: "No effect seen"}
-    word = words.get(found.primary.verdict, "✗ Cannot be judged")
+    void = "✗ Cannot be judged" if found.void_reason else "✗ Sales cannot be judged"
+    word = words.get(found.primary.verdict, void)
     return f"{word}, but the window is not over" if found.is_short and found.days else word
 
 

@@ -30,8 +30,8 @@ def facts(number: int) -> dict[str, Any]:
     return {"number": number, "audits": [], "strategy": {"name": "s"}, "slot": str(number)}
 
 
-def published(store: ObjectStore, number: int) -> int:
-    run = f"runs/s/{number:04d}"
+def published(store: ObjectStore, number: int, strategy: str = "s") -> int:
+    run = f"runs/{strategy}/{number:04d}"
     head = CommitLog(store).head()
     expected = head.number if head else 0
     parts = parts_of_run(store, run, number)

@@ -99,6 +99,19 @@ def test_files_of_a_run_that_still_goes_on_are_not_collected(store: ObjectStore)
     assert {key.rpartition("/recommendations/")[0] for key in left} == {"runs/s/going-on"}
 
 
+def test_a_monthly_strategy_beside_a_daily_one_keeps_its_tables(store: ObjectStore) -> None:
+    published(store, 0, "monthly")
+    for number in range(1, 9):
+        published(store, number, "daily")
+    later = datetime.now(UTC) + timedelta(days=9)
+    keys = collectable(store, keep=2, hours=48, now=later)
+    assert {key.split("/")[1] for key in keys} == {"daily"}
+    assert {key.split("/")[2] for key in keys} == {f"{number:04d}" for number in range(1, 7)}
+    remove(store, keys)
+    # Whoever keeps more from now on does not fail for what is gone.
+    assert collectable(store, keep=7, hours=48, now=later) == []
+
+
 def test_going_back_is_a_commit_of_its_own(store: ObjectStore) -> None:
     for number in range(3):
         published(store, number)

@@ -1,5 +1,6 @@
 """Which commit is measured, from when, and what is noted of it."""
 
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,18 @@ from deploy.collect import collectable
 from deploy.measure.campaigns import find_campaigns
 from deploy.publish import republish
 from recsys.errors import DataError, UsageError
-from recsys.storage import remove, store_of
+from recsys.storage import keys_of, remove, store_of
 from tests.deploy.measure.shop import START, START_DAY, day, halves, publish_campaign
 
 ARMS = halves(4)
+
+
+class InFiveDays(datetime):
+    """A clock that is five days ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "InFiveDays":
+        return super().now(tz) + timedelta(days=5)
 
 
 def weekly(output: Path, weeks: int, **facts: object) -> None:
@@ -75,7 +84,34 @@ def test_a_table_that_was_published_again_is_one_campaign(tmp_path: Path) -> Non
     weekly(tmp_path, 2)
     republish(store_of(str(tmp_path)), 1, "wrong prices")
     (one,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
-    assert (one.commit, [number for number, _ in one.lists]) == (1, [1, 2])
+    # Commit 2 was taken back before anybody saw it.
+    assert (one.commit, one.lists) == (1, ((1, START), (3, day(START_DAY + 7))))
+    assert not one.notes
+
+
+def test_a_table_that_was_taken_back_is_not_chosen(tmp_path: Path) -> None:
+    publish_campaign(tmp_path, ARMS, salt="old")
+    publish_campaign(tmp_path, ARMS, salt="new")
+    republish(store_of(str(tmp_path)), 1, "wrong audience")
+    (one,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
+    assert (one.facts["strategy"]["hold_out"]["salt"], one.start) == ("old", START)
+    assert "changed" not in " ".join(one.notes)
+    (two,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28, commit=2)
+    assert two.notes[0].startswith(f"On {START} the tables of commit 1 were put back (commit 3)")
+    assert "hold-out was changed in commit 3" in " ".join(two.notes)
+
+
+def test_a_table_that_is_put_back_counts_from_that_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekly(tmp_path, 2)
+    monkeypatch.setattr("recsys.storage.commits.datetime", InFiveDays)
+    republish(store_of(str(tmp_path)), 1, "wrong prices")
+    (two,) = find_campaigns(str(tmp_path), day(START_DAY + 7 + 28), 28)
+    assert (two.commit, two.lists) == (2, ((2, day(START_DAY + 7)), (3, day(START_DAY + 12))))
+    assert two.notes[0].endswith("followed those from then on: measure them by --commit 3.")
+    (three,) = find_campaigns(str(tmp_path), day(START_DAY + 50), 28, commit=3)
+    assert (three.start, three.before_end) == (day(START_DAY + 12), START)
 
 
 def test_lists_that_followed_count_from_their_day(tmp_path: Path) -> None:
@@ -99,21 +135,90 @@ def test_an_audience_that_was_chosen_while_the_strategy_ran_is_noted(tmp_path: P
     assert "(recency_days > 90) was chosen while the strategy ran" in " ".join(one.notes)
 
 
-def test_another_hold_out_begins_a_new_test(tmp_path: Path) -> None:
+def test_another_salt_begins_a_new_test(tmp_path: Path) -> None:
     publish_campaign(tmp_path, ARMS, start=START_DAY - 30, salt="old")
     publish_campaign(tmp_path, ARMS)
     publish_campaign(tmp_path, ARMS, start=START_DAY + 7, share=0.1)
     (one,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
     assert (one.commit, one.before_end) == (2, START)
-    assert "hold-out was changed in commit 3" in " ".join(one.notes)
+    notes = " ".join(one.notes)
+    assert "hold-out was changed in commit 3" in notes
+    assert "stay the same" not in notes
+
+
+def test_another_share_by_the_same_salt_is_no_new_test(tmp_path: Path) -> None:
+    """Those held out before are among those held out now: the time before holds the old effect."""
+    publish_campaign(tmp_path, ARMS, start=START_DAY - 56, share=0.5)
+    publish_campaign(tmp_path, ARMS, start=START_DAY - 28, share=0.0)
+    publish_campaign(tmp_path, ARMS, share=0.1)
+    (one,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
+    assert (one.start, one.before_end) == (START, day(START_DAY - 56))
+    assert f"The strategy has run since {day(START_DAY - 56)}" in " ".join(one.notes)
+
+
+def test_where_nobody_was_held_out_before_no_arms_differed(tmp_path: Path) -> None:
+    publish_campaign(tmp_path, ARMS, start=START_DAY - 28, share=0.0)
+    publish_campaign(tmp_path, ARMS)
+    (one,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
+    assert (one.before_end, one.notes) == (START, ())
+
+
+def test_a_strategy_of_the_same_salt_that_ran_before_counts_as_well(tmp_path: Path) -> None:
+    first = day(START_DAY - 56)
+    publish_campaign(tmp_path, ARMS, name="b", start=START_DAY - 56, salt="same", share=0.2)
+    publish_campaign(tmp_path, ARMS, salt="same", audience="frequency >= 2")
+    (one,) = find_campaigns(str(tmp_path), day(START_DAY + 28), 28, strategy="win_back")
+    assert one.before_end == first
+    notes = " ".join(one.notes)
+    assert f"b, which draws its arms by the same salt, has run since {first}" in notes
+    assert "was chosen while b ran" in notes
+
+
+def test_a_later_start_leaves_the_days_of_the_campaign_out_of_the_time_before(
+    tmp_path: Path,
+) -> None:
+    publish_campaign(tmp_path, ARMS)
+    (one,) = find_campaigns(
+        str(tmp_path), day(START_DAY + 40), 7, commit=1, start=day(START_DAY + 14)
+    )
+    assert (one.start, one.before_end) == (day(START_DAY + 14), START)
+
+
+def test_a_window_before_its_commit_is_refused(tmp_path: Path) -> None:
+    weekly(tmp_path, 2)
+    with pytest.raises(UsageError, match=f"its first day can be {day(START_DAY + 7)}"):
+        find_campaigns(str(tmp_path), day(START_DAY + 40), 7, commit=2, start=START)
+    # Without a commit it is the one that customers followed then.
+    (one,) = find_campaigns(
+        str(tmp_path), day(START_DAY + 40), 7, "win_back", start=day(START_DAY + 3)
+    )
+    assert one.commit == 1
+
+
+def test_a_strategy_whose_tables_were_deleted_does_not_block_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gone", "there"):
+        publish_campaign(tmp_path, ARMS, name=name)
+    store = store_of(str(tmp_path))
+    remove(store, list(keys_of(store, "runs/gone")))
+    assert commits(tmp_path, START_DAY + 28) == [2]
+    assert "left out, for their tables were deleted: gone" in capsys.readouterr().out
+    with pytest.raises(DataError, match="tables of gone were deleted"):
+        commits(tmp_path, START_DAY + 28, strategy="gone")
+    remove(store, list(keys_of(store, "runs/there")))
+    with pytest.raises(DataError, match="tables of gone, there were deleted"):
+        commits(tmp_path, START_DAY + 28)
 
 
 def test_strategies_that_hold_out_the_same_customers_are_noted(tmp_path: Path) -> None:
     publish_campaign(tmp_path, ARMS, name="a", salt="same")
-    publish_campaign(tmp_path, ARMS, name="b", salt="same")
+    publish_campaign(tmp_path, ARMS, name="b", salt="same", share=0.3)
     publish_campaign(tmp_path, ARMS, name="c", salt="other")
-    a, _, c = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
-    assert "b holds out the same customers" in " ".join(a.notes)
+    publish_campaign(tmp_path, ARMS, name="d", salt="same", share=0.0)
+    a, b, c, _ = find_campaigns(str(tmp_path), day(START_DAY + 28), 28)
+    assert "b draws the arms by the same salt" in " ".join(a.notes)
+    assert "a draws the arms by the same salt" in " ".join(b.notes)
     assert not c.notes
 
 

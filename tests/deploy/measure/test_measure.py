@@ -17,8 +17,10 @@ from deploy.measure.config import MeasureConfig
 from deploy.measure.judged import Measured
 from deploy.measure.results import SCHEMA
 from deploy.measure.run import ALREADY, MEASURED, Outcome, run_measure, run_plan
+from deploy.publish import publish
 from recsys.errors import DataError, UsageError
 from recsys.published import published_table, read_manifest, run_of
+from recsys.storage import CommitLog, store_of
 from tests.deploy.measure.shop import (
     START,
     START_DAY,
@@ -48,7 +50,7 @@ class Flow:
         values = {
             "recommendations": str(self.place / "recommendations"),
             "interactions": str(self.place / "ingested"),
-            "segments": "region",
+            "segments": "region,region",
             "before_days": 50,
             **changes,
         }
@@ -106,6 +108,7 @@ def test_a_known_effect_lies_in_the_interval_and_is_seen(flow: Flow) -> None:
 def test_without_an_effect_none_is_seen(flow: Flow) -> None:
     found = flow.found("placebo")
     assert found.void_reason is None
+    assert found.sample_before is not None
     assert found.primary.verdict == "not seen"
     assert "No effect on sales was seen in 28 days" in flow.page
 
@@ -164,6 +167,12 @@ def test_the_history_of_recommendations_refuses_results(flow: Flow) -> None:
 def test_the_same_inputs_are_measured_once(flow: Flow, spark: SparkSession) -> None:
     again = run_measure(flow.config(), spark)
     assert (again.status, again.commit) == (ALREADY, 1)
+    # Also when something else was measured since.
+    store = store_of(again.output)
+    publish(store, "runs/measure/other", [], {"campaigns": []}, 1)
+    again = run_measure(flow.config(), spark)
+    assert (again.status, again.commit) == (ALREADY, 1)
+    assert len(CommitLog(store).history()) == 2
 
 
 def test_the_page_names_the_facts_and_escapes_what_it_did_not_write(flow: Flow) -> None:
@@ -216,6 +225,19 @@ def test_a_plan_needs_fewer_customers_for_larger_effects(
         needed.append(int(line.replace(",", "")))
     # Customers grow with the square of the effect's inverse.
     assert needed[0] / needed[1] == pytest.approx(4, rel=0.02)
+
+
+def test_a_plan_for_more_days_than_there_are_is_refused(flow: Flow, spark: SparkSession) -> None:
+    with pytest.raises(DataError, match=r"hold 84 days.* window_days=84 or fewer"):
+        run_plan(flow.config(plan=True, window_days=365), spark)
+
+
+def test_numbers_without_sense_are_refused(flow: Flow) -> None:
+    for name in ("window_days", "before_days", "churn_days"):
+        with pytest.raises(UsageError, match=name):
+            flow.config(**{name: 10_000_000})
+    with pytest.raises(UsageError, match="effect"):
+        flow.config(effect=1e-9)
 
 
 def test_a_start_without_a_strategy_is_refused(flow: Flow) -> None:

@@ -3,6 +3,7 @@
 from datetime import date
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -172,6 +173,35 @@ def test_labels_put_rare_values_together(spark: SparkSession) -> None:
     assert len(set(found.values())) == 9
     with pytest.raises(UsageError, match="customers have region"):
         labels_of(customers, ["colour"])
+
+
+def test_a_customer_who_stands_twice_in_the_customers_table_is_refused(
+    spark: SparkSession,
+) -> None:
+    customers = spark.createDataFrame(
+        [("1", "a"), ("2", "a"), ("2", "b"), (None, "a"), (None, "a")],
+        "customer_id string, region string",
+    )
+    with pytest.raises(DataError, match="has customer 2 2 times"):
+        labels_of(customers, ["region"])
+    assert labels_of(customers.where("region = 'a'"), ["region"]).count() == 4
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "altered"])
+def test_an_audience_that_is_not_what_was_published_is_refused(
+    spark: SparkSession, tmp_path: Path, damage: str
+) -> None:
+    publish_campaign(tmp_path, ARMS)
+    (campaign,) = find_campaigns(str(tmp_path), day(START_DAY + 11), 10)
+    (file,) = tmp_path.rglob("audience/*.parquet")
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:100])
+    else:
+        pq.write_table(pq.read_table(file).slice(0, 3), file)
+    with pytest.raises(DataError, match="is missing or was changed"):
+        audience_of(campaign, str(tmp_path), spark.range(1))
 
 
 def test_the_day_of_scoring_stands_in_where_no_end_of_the_interactions_is_known(

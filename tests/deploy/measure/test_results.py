@@ -8,10 +8,16 @@ import pytest
 from scipy import stats
 
 from deploy.measure import outcomes as o
+from deploy.measure import words
 from deploy.measure.campaigns import Campaign, find_campaigns
-from deploy.measure.metrics import DESCRIBED, METRICS, PRIMARY
+from deploy.measure.judged import Measured
+from deploy.measure.metrics import BOUGHT, CHURN, DESCRIBED, METRICS, PRIMARY
 from deploy.measure.observed import SEGMENT, Observed
+from deploy.measure.outcomes import Periods
+from deploy.measure.plots import figures
+from deploy.measure.report import render
 from deploy.measure.results import SCHEMA, Result, as_table, results
+from recsys.effects.sample_ratio import sample_ratio
 from tests.deploy.measure.shop import START_DAY, day, halves, publish_campaign
 
 
@@ -127,16 +133,68 @@ def test_a_small_arm_is_void_while_others_are_not(campaign: Campaign) -> None:
     labels[:30] = "few"
     rows = results(campaign, 28, observed(**{SEGMENT.format("region"): labels}), None)
     few = of(rows, PRIMARY, "few")
-    assert few.void_reason == "too few customers: 15 count in the smaller arm, 20 are needed"
+    assert few.void_reason == "too few customers: 15 in the treatment arm, 20 are needed"
     assert of(rows, PRIMARY, "many").void_reason is None
 
 
-def test_baskets_need_customers_who_ordered_in_both_arms(campaign: Campaign) -> None:
+@pytest.mark.parametrize("ordered", [0, 19, 20])
+def test_money_orders_and_items_need_customers_who_ordered_in_both_arms(
+    campaign: Campaign, ordered: int
+) -> None:
     orders = np.ones(400)
-    orders[1::2] = 0
-    rows = results(campaign, 28, observed(**{o.ORDERS: orders}), None)
-    assert of(rows, "basket_value").verdict == "void"
-    assert of(rows, "orders_per_customer").void_reason is None
+    orders[1 + 2 * ordered :: 2] = 0
+    sales = 10 * orders
+    rows = results(campaign, 28, observed(**{o.ORDERS: orders, o.SALES: sales}), None)
+    for metric in METRICS:
+        reason = of(rows, metric.name).void_reason
+        if ordered == 20 or metric.name in (BOUGHT, CHURN):
+            assert reason is None
+        else:
+            assert reason == (
+                f"only {ordered} customers of the control arm ordered in the window, 20 are needed "
+                "for an interval that holds"
+            )
+
+
+def test_where_only_sales_are_void_words_and_report_say_so(campaign: Campaign) -> None:
+    orders = np.ones(400)
+    orders[1 + 2 * 9 :: 2] = 0
+    seen = observed(**{o.ORDERS: orders, o.SALES: 10 * orders})
+    rows = tuple(results(campaign, 28, seen, None))
+    periods = Periods.of(campaign, 28, 84, 84)
+    check = sample_ratio(200, 200, 0.5)
+    found = Measured(campaign, periods, 28, seen, check, check, None, None, (), rows)
+    assert words.headline(found) == "✗ Sales cannot be judged"
+    sentence = words.sentence(found)
+    assert sentence.startswith("What it did to sales cannot be judged: only 9 customers of the")
+    assert found.overall(BOUGHT).verdict == "better"
+    page = render([found], {campaign.strategy: figures(found)}, {})
+    assert page.count(sentence) == 1
+    assert "<strong>No effect is told" not in page
+    assert "▲ better" in page
+    assert "held out of 400 customers who bought before" in page
+
+
+def test_where_few_buy_a_small_control_arm_does_not_call_luck_better(campaign: Campaign) -> None:
+    """Without an effect, 15 % of 60 held out customers buy: their mean is none to compare with."""
+    treated = np.arange(600) >= 60
+    alarms = 0
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        orders = (random.random(600) < 0.15).astype(float)
+        sales = orders * random.lognormal(3, 1.5, 600)
+        found = observed(
+            600,
+            **{
+                o.TREATED: treated,
+                o.ORDERS: orders,
+                o.SALES: sales,
+                o.ITEMS: orders,
+                o.before(o.SALES): np.zeros(600),
+            },
+        )
+        alarms += of(results(campaign, 28, found, None), PRIMARY).verdict in ("better", "worse")
+    assert alarms <= 0.05 * 300
 
 
 def test_groups_are_judged_together_by_holm(campaign: Campaign) -> None:
