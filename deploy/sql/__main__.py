@@ -12,6 +12,7 @@ makes it.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -53,7 +54,7 @@ class SqlConfig(Config):
     model_name: str = Field("recommender", description="registered model of the releases")
     format: Literal["table", "csv", "parquet"] = Field("table", description="how to write rows")
     output: str | None = Field(None, description="file to write; none: the terminal")
-    rows: int = Field(100, ge=1, description="rows to show of a table")
+    rows: int = Field(100, ge=1, le=1_000_000, description="rows to show of a table")
 
     @property
     def flow(self) -> Flow:
@@ -82,7 +83,7 @@ def run_sql(config: SqlConfig, spark: SparkSession) -> None:
         with in_words():
             frame = query(spark, config.flow, statement)
             if config.output is None:
-                say(as_csv(frame).decode().rstrip("\n"))
+                say(as_csv(frame).decode().removesuffix("\n"))
             else:
                 count = write(frame, config.format, place_of(config.output))
                 say(f"{count:,} rows in {config.output}")
@@ -99,9 +100,14 @@ def statements_of(config: SqlConfig) -> list[str]:
 
 
 def _text_of(file: str) -> str:
-    """Return a file's text, or a question's."""
+    """Return a file's text, or a question's; raises UsageError where it is no text in UTF-8."""
     data = read_file(place_of(file))
-    return questions.read(file) if data is None else data.decode()
+    try:
+        # Some editors begin a file with a byte order mark.
+        return questions.read(file) if data is None else data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = (data or b"")[: error.start].count(b"\n") + 1
+        raise UsageError(f"{file} is no UTF-8 (line {line}): save it in that encoding.") from None
 
 
 def optioned(words: Sequence[str]) -> list[str]:
@@ -122,6 +128,8 @@ def check(config: SqlConfig) -> None:
         raise UsageError("Parquet is no text for a terminal: give --output FILE.")
     if config.format == "table" and config.output:
         raise UsageError("A table is for the terminal: for a file give --format csv or parquet.")
+    if config.output and isinstance(place := place_of(config.output), Path) and place.is_dir():
+        raise UsageError(f"{config.output} is a folder: name a file in it.")
     if config.statement or config.file:
         statements_of(config)
 

@@ -1,9 +1,10 @@
 """Views of what was published: the tables of commits, never of a glob."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from functools import reduce
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
@@ -17,10 +18,19 @@ from recsys.published import (
     read_published,
     run_of,
 )
-from recsys.storage import Commit, CommitLog, Place, folder_exists, keys_of, store_of
+from recsys.storage import (
+    Commit,
+    CommitLog,
+    Place,
+    folder_exists,
+    keys_of,
+    read_bytes,
+    store_of,
+)
 
 COMMIT = "commit"
 RESULTS = "campaign_results"
+MEASURED, NEWEST = "measured", "newest"
 
 
 def recommendations(spark: SparkSession, flow: Flow) -> DataFrame:
@@ -51,21 +61,36 @@ def campaign_results(spark: SparkSession, flow: Flow) -> DataFrame:
     if not commits:
         raise DataError(f"nothing was measured in {flow.results} yet: run measure.")
     found = _union(
-        _read(spark, flow.results, RESULTS, commit).withColumn(
-            "measured_at", F.to_timestamp(F.lit(commit.time))
-        )
+        _read(spark, flow.results, RESULTS, commit)
+        .withColumn("measured_at", F.to_timestamp(F.lit(commit.time)))
+        .withColumn(MEASURED, _measured(commit))
         for commit in _kept(flow.results, commits)
     )
-    same = Window.partitionBy(c.STRATEGY, "recommendations_commit")
-    newest = found.withColumn("newest", F.max(COMMIT).over(same))
-    return newest.where(F.col(COMMIT) == F.col("newest"))
+    same = Window.partitionBy(c.STRATEGY, "recommendations_commit", MEASURED)
+    newest = found.withColumn(NEWEST, F.max(COMMIT).over(same))
+    return newest.where(F.col(COMMIT) == F.col(NEWEST)).drop(NEWEST, MEASURED)
+
+
+def _measured(commit: Commit) -> Column:
+    """Return which commit a row is of, by its digest: two folders may have one of each number."""
+    campaigns = commit.payload["facts"].get("campaigns", [])
+    digests = [
+        F.when(F.col(c.STRATEGY) == one["strategy"], one["recommendations_digest"])
+        for one in campaigns
+    ]
+    return F.coalesce(*digests, F.lit(None).cast("string"))
 
 
 def _newest(flow: Flow) -> Iterator[tuple[Place, Commit]]:
-    """Yield each folder's newest commit of each strategy."""
+    """Yield each folder's newest commit of each strategy; says whose tables were deleted."""
     for folder in flow.recommendations:
-        for commit in {_strategy(commit): commit for commit in _commits(folder)}.values():
-            yield folder, commit
+        store = store_of(folder)
+        for name, commit in {_strategy(commit): commit for commit in _commits(folder)}.items():
+            if read_bytes(store, commit.payload["manifest"]) is None:
+                told = f"{name} is left out, its tables in {folder} were deleted: run batch_score."
+                print(told, file=sys.stderr, flush=True)
+            else:
+                yield folder, commit
 
 
 def _commits(folder: Place) -> list[Commit]:
@@ -73,6 +98,8 @@ def _commits(folder: Place) -> list[Commit]:
     commits = _log(folder)
     if not commits:
         raise DataError(f"nothing was published in {folder} yet: run batch_score.")
+    if "strategy" not in commits[-1].payload["facts"]:
+        raise DataError(f"{folder} holds no recommendations: give what batch_score publishes to.")
     return commits
 
 
@@ -102,4 +129,7 @@ def _strategy(commit: Commit) -> str:
 
 
 def _union(frames: Iterable[DataFrame]) -> DataFrame:
-    return reduce(DataFrame.unionByName, frames)
+    found = list(frames)
+    if not found:
+        raise DataError("all of its tables were deleted: run the step that makes it again.")
+    return reduce(DataFrame.unionByName, found)

@@ -8,7 +8,7 @@ from recsys import columns as c
 from recsys.data.replace import content_of
 from recsys.data.tables import RetailTables, read_tables
 from recsys.errors import DataError
-from recsys.storage import exists, spark_path
+from recsys.storage import exists, spark_source
 
 
 def tables(spark: SparkSession, flow: Flow) -> RetailTables:
@@ -35,4 +35,4 @@ def quarantine(spark: SparkSession, flow: Flow) -> DataFrame:
     folder = content_of(flow.interactions) / "quarantine"
     if not exists(folder):
         raise DataError(f"{flow.interactions} has no table quarantine: run ingest.")
-    return spark.read.parquet(spark_path(folder))
+    return spark.read.parquet(spark_source(folder))

@@ -9,11 +9,14 @@ import pyarrow as pa
 import pyarrow.csv
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, MapType, StructType
+from pyspark.sql.types import ArrayType, BinaryType, MapType, StructType, VariantType
 
+from recsys.errors import UsageError
 from recsys.storage import Place, make_folder, write_file, write_parquet
 
 WIDEST = 60
+# Digits of a number; more where the hundredths of an amount need them and a double still has them.
+DIGITS, MOST_WHOLE_DIGITS = 10, 15
 
 
 def as_text(frame: DataFrame, most: int) -> str:
@@ -65,12 +68,20 @@ def whole_cell(value: Any) -> str:
 
 
 def as_csv(frame: DataFrame) -> bytes:
-    """Write every row as CSV, text in quotes; arrays and maps as JSON."""
+    """Write every row as CSV, text in quotes; arrays and maps as JSON.
+
+    Raises:
+        UsageError: a column has no form in CSV.
+    """
     return _csv(_flat(frame).toArrow())
 
 
 def write(frame: DataFrame, kind: str, output: Place) -> int:
-    """Write every row to one CSV or Parquet file and return how many there are."""
+    """Write every row to one CSV or Parquet file and return how many there are.
+
+    Raises:
+        UsageError: a column has no form in CSV.
+    """
     table: pa.Table = (_flat(frame) if kind == "csv" else frame).toArrow()
     if isinstance(output, Path):
         make_folder(output.parent)
@@ -89,7 +100,13 @@ def _csv(table: pa.Table) -> bytes:
 
 def _flat(frame: DataFrame) -> DataFrame:
     """Write what CSV has no form for as JSON."""
-    kinds = ArrayType | MapType | StructType
+    for field in frame.schema:
+        if isinstance(field.dataType, BinaryType):
+            raise UsageError(
+                f"CSV has no form for the bytes of {field.name}: cast it to text, such as "
+                f"hex({field.name}), or write Parquet."
+            )
+    kinds = ArrayType | MapType | StructType | VariantType
     nested = [field.name for field in frame.schema if isinstance(field.dataType, kinds)]
     return frame.withColumns({name: F.to_json(f"`{name}`") for name in nested}) if nested else frame
 
@@ -111,7 +128,9 @@ def _text(value: Any) -> str:
     if value is None:
         return "null"
     if isinstance(value, float):
-        return f"{value:.10g}"
+        whole = len(f"{abs(value):.0f}")
+        digits = whole + 2 if whole <= MOST_WHOLE_DIGITS else DIGITS
+        return f"{value:.{max(DIGITS, digits)}g}"
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds").removesuffix("+00:00")
     if isinstance(value, date):

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,14 +30,14 @@ RESULT = Result(
 )
 
 
-def publish_results(folder: Path, *rows: Result) -> None:
+def publish_results(folder: Path, *rows: Result, **facts: Any) -> None:
     """Publish one measurement."""
     store = store_of(folder, create=True)
     head = CommitLog(store).head()
     number = head.number if head else 0
     run = f"runs/measure/{number}"
     part = write_part(store, run, CAMPAIGN_RESULTS, "part-0.parquet", as_table(rows))
-    publish(store, run, [part], {"strategy": {"name": "measure"}}, number)
+    publish(store, run, [part], {"campaigns": [], **facts}, number)
 
 
 @pytest.fixture(scope="session")

@@ -117,6 +117,24 @@ def test_a_file_may_hold_several_statements(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "bom.sql").write_bytes("SELECT 'é' AS one".encode("utf-8-sig"))
+    assert run(f"--file {tmp_path / 'bom.sql'}") == "one\n---\né\n(1 row)\n"
+
+
+def test_csv_on_the_terminal_has_every_row(run: Run) -> None:
+    found = run("\"SELECT x FROM VALUES ('a'), (NULL), (NULL) t(x)\" --format csv")
+    assert found == '"x"\n"a"\n\n\n'
+
+
+def test_a_file_in_another_encoding_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old.sql").write_bytes("SELECT 1 AS\n  menge_in_stück".encode("latin-1"))
+    code, said = refused(run, f"--file {tmp_path / 'old.sql'}", capsys)
+    assert (code, "old.sql is no UTF-8 (line 2): save it" in said) == (2, True)
+
+
 def test_files_hold_every_row_with_ids_as_they_are(run: Run, place: Path, tmp_path: Path) -> None:
     ids = "SELECT DISTINCT customer_id FROM audience"
     parquet, csv = tmp_path / "ids.parquet", tmp_path / "ids.csv"
@@ -138,6 +156,11 @@ def test_files_hold_every_row_with_ids_as_they_are(run: Run, place: Path, tmp_pa
         (
             "'SELECT 1' --output x.txt",
             "A table is for the terminal: for a file give --format csv or parquet",
+        ),
+        ("'SELECT 1' --format csv --output out", "out is a folder: name a file in it"),
+        (
+            "'SELECT 1' --rows 2147483647",
+            "is not usable: input should be less than or equal to 1000000",
         ),
         ("'SELECT 1' --file best_customers", "Give a statement or a file, not both"),
         ("' ; '", "There is no statement to run"),

@@ -6,9 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+import pytest
 from pyspark.sql import SparkSession
 
 from deploy.sql.shown import aligned, as_csv, as_markdown, as_text, cell, write
+from recsys.errors import UsageError
 
 TABLE = pa.table({"item": ["mug", None], "price": [2.5, 10.0], "sold": [1, 12_345]})
 
@@ -38,6 +40,14 @@ def test_each_value_is_one_line() -> None:
     assert cell("two\nlines") == "two lines"
     assert cell("x" * 100) == "x" * 59 + "…"
     assert cell(0.1 + 0.2) == "0.3"
+    assert cell(1 / 3) == "0.3333333333"
+
+
+@pytest.mark.parametrize("amount", ["12345678912.34", "99999999.99", "-123456789012345", "0.05"])
+def test_amounts_are_shown_in_full(amount: str) -> None:
+    assert cell(float(amount)) == amount
+    assert cell(float("nan")) == "nan"
+    assert cell(1.5e300) == "1.5e+300"
 
 
 def test_that_there_are_more_rows_is_said(spark: SparkSession) -> None:
@@ -62,6 +72,13 @@ def test_csv_keeps_leading_zeros_and_writes_arrays_as_json(
     types = pyarrow.csv.ConvertOptions(column_types={"id": pa.string()})
     back = pyarrow.csv.read_csv(tmp_path / "new" / "rows.csv", convert_options=types)
     assert back["id"].to_pylist() == ["0012"]
+
+
+def test_csv_has_variants_as_json_and_no_form_for_bytes(spark: SparkSession) -> None:
+    variant = spark.sql("""SELECT parse_json('{"a": 1}') AS x""")
+    assert as_csv(variant).decode() == '"x"\n"{""a"":1}"\n'
+    with pytest.raises(UsageError, match=r"no form for the bytes of x: cast .* as hex\(x\)"):
+        as_csv(spark.sql("SELECT X'00ff' AS x"))
 
 
 def test_parquet_keeps_the_types(spark: SparkSession, tmp_path: Path) -> None:
