@@ -15,20 +15,23 @@ from dataclasses import dataclass
 from pydantic import Field
 from pyspark.sql import SparkSession
 
-from deploy.batch_score import BatchScoreConfig, Scored, run_batch_score
+from deploy.batch_score import BatchScoreConfig, Scored, checked, run_batch_score
 from deploy.measure.config import MeasureConfig
+from deploy.measure.outcomes import interactions_end
 from deploy.measure.run import Outcome, run_measure
 from experiments.ingest import IngestConfig, run_ingest
 from experiments.prepare import PrepareConfig, run_prepare
-from experiments.search import SearchConfig, run_search
+from experiments.search import SearchConfig, run_search, space_of
 from experiments.train import run_train
 from recsys import cli, tracking
 from recsys.data.dataset import load_dataset
+from recsys.data.mapping import Mapping
+from recsys.data.tables import read_tables
 from recsys.models import ALGORITHMS, files
 from recsys.models.base import Hyperparameters
 from recsys.progress import say
 from recsys.session import spark_session
-from recsys.storage import CommitLog, folder_exists, place_of, store_of
+from recsys.storage import Commit, CommitLog, folder_exists, place_of, store_of
 from recsys.training import recipe
 from registry.compare import CompareConfig, Comparison, run_compare
 from registry.evidence import entrants
@@ -73,9 +76,32 @@ class Month:
 
 
 def run_monthly(config: MonthlyConfig, spark: SparkSession) -> Month:
-    """Run every step as a child of one parent run."""
+    """Run every step as a child of one parent run.
+
+    Raises:
+        UsageError: a parameter of any step is wrong; nothing was begun.
+        RecsysError: a step could not be done.
+    """
     output, days = place_of(config.output), config.window_days
     tables, dataset, lists = (str(output / n) for n in ("ingested", "dataset", "recommendations"))
+    searching = SearchConfig(
+        dataset=dataset, algorithm=config.algorithm, max_evals=config.max_evals
+    )
+    scoring = BatchScoreConfig(
+        model_name=config.model_name,
+        interactions=tables,
+        strategy=config.strategy,
+        k=config.k,
+        output=lists,
+        slot=config.slot,
+        policy=config.policy,
+        reviewers=config.reviewers,
+    )
+    # What the last step would refuse must not be found out after Production has changed.
+    Mapping.load(config.mapping)
+    space_of(searching)
+    checked(scoring)
+    config.rulebook()
     with tracking.step_run("monthly", f"monthly {config.slot}", config.model_dump()):
         run_ingest(IngestConfig(source=config.source, output=tables, mapping=config.mapping), spark)
         measured = _measured(lists, tables, days, spark)
@@ -86,37 +112,46 @@ def run_monthly(config: MonthlyConfig, spark: SparkSession) -> Month:
             spark,
         )
         _train(dataset, config.model_name, spark)
-        run_search(
-            SearchConfig(dataset=dataset, algorithm=config.algorithm, max_evals=config.max_evals),
-            spark,
-        )
+        run_search(searching, spark)
         compared = run_compare(
             CompareConfig(dataset=dataset, model_name=config.model_name, policy=config.policy)
         )
         promoted = _reviewed(config, compared)
-        scored = run_batch_score(
-            BatchScoreConfig(
-                model_name=config.model_name,
-                interactions=tables,
-                strategy=config.strategy,
-                k=config.k,
-                output=lists,
-                slot=config.slot,
-                policy=config.policy,
-                reviewers=config.reviewers,
-            ),
-            spark,
-        )
+        _say_where_nothing_came(config, lists, tables, spark)
+        scored = run_batch_score(scoring, spark)
         return Month(measured, compared, promoted, scored)
 
 
 def _measured(lists: str, tables: str, days: int, spark: SparkSession) -> Outcome | None:
     """Measure what was published before, if anything was."""
-    if not folder_exists(lists) or CommitLog(store_of(lists)).head() is None:
+    if _head(lists) is None:
         return None
     return run_measure(
         MeasureConfig(recommendations=lists, interactions=tables, window_days=days), spark
     )
+
+
+def _head(lists: str) -> Commit | None:
+    """Return the commit that was published last."""
+    return CommitLog(store_of(lists)).head() if folder_exists(lists) else None
+
+
+def _say_where_nothing_came(
+    config: MonthlyConfig, lists: str, tables: str, spark: SparkSession
+) -> None:
+    """Say that the transactions end where they did when another slot was scored."""
+    head = _head(lists)
+    facts = head.payload["facts"] if head else {}
+    last, slot = facts.get("interactions_end"), facts.get("slot")
+    if not last or slot == config.slot:
+        return
+    end = interactions_end(read_tables(spark, tables).interactions)
+    if last >= end.isoformat():
+        say(
+            f"  no new data: the transactions end before {end}, and slot {slot} was scored with "
+            f"those before {last}. Slot {config.slot} is scored with the same: is a file missing "
+            f"in {config.source}?"
+        )
 
 
 def _train(dataset: str, model_name: str, spark: SparkSession) -> None:

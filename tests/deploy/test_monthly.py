@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import mlflow
 import pytest
@@ -16,7 +17,7 @@ from experiments.simulate import run_simulate
 from recsys.data.continued import ContinueConfig
 from recsys.data.dataset import load_dataset
 from recsys.data.simulate import SimulateConfig
-from recsys.errors import RegistryError
+from recsys.errors import RegistryError, UsageError
 from recsys.published import published_table
 from registry.rulebook import read_policy
 from registry.trust import find_holder
@@ -102,4 +103,20 @@ def test_where_approvals_are_wanted_the_winner_waits_and_what_nobody_signed_does
     assert read_policy(str(policy)).stages["Production"].approvals == 2
     with pytest.raises(RegistryError, match="approv"):
         run_monthly(year.config("2024-10", policy=str(policy)), spark)
-    assert "waits for 2 approval(s): python -m registry.review waiting" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "waits for 2 approval(s): python -m registry.review waiting" in told
+    assert "no new data: the transactions end before" in told
+    assert "slot 2024-09 was scored with those before" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("strategy", "nope"), ("policy", "nope.yaml"), ("algorithm", "nope"), ("mapping", "nope")],
+)
+def test_a_wrong_parameter_is_told_before_anything_is_begun(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    config, spark = Year(tmp_path, []).config("2024-08", **{name: value}), cast(Any, None)
+    with pytest.raises(UsageError, match=value):
+        run_monthly(config, spark)
+    assert not any(tmp_path.iterdir())
