@@ -47,7 +47,7 @@ class Subject:
         evidence_digest: SHA-256 of the dossier and of all that belongs to it.
         predecessor: digest of the generation that it would follow; None for the first.
         authors: accounts that trained, compared or refitted, sorted; their own approval does not
-            count. None for a rollback, which anybody may sign.
+            count. None are named for a rollback, which anybody may sign.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
