@@ -84,9 +84,8 @@ def _measured(commit: Commit) -> Column:
 def _newest(flow: Flow) -> Iterator[tuple[Place, Commit]]:
     """Yield each folder's newest commit of each strategy; says whose tables were deleted."""
     for folder in flow.recommendations:
-        store = store_of(folder)
         for name, commit in {_strategy(commit): commit for commit in _commits(folder)}.items():
-            if read_bytes(store, commit.payload["manifest"]) is None:
+            if read_bytes(store_of(folder), commit.payload["manifest"]) is None:
                 told = f"{name} is left out, its tables in {folder} were deleted: run batch_score."
                 print(told, file=sys.stderr, flush=True)
             else:
