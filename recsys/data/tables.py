@@ -63,9 +63,8 @@ def _read(spark: SparkSession, table: Place) -> DataFrame:
     try:
         return spark.read.parquet(spark_source(table))
     except (PySparkException, Py4JJavaError):
-        raise DataError(
-            f"{table} is not a Parquet table: give the folder that `ingest` wrote."
-        ) from None
+        what = "is not a Parquet table" if exists(table) else "does not exist"
+        raise DataError(f"{table} {what}: give the folder that `ingest` wrote.") from None
 
 
 def _checked(found: DataFrame, table: Place, names: Sequence[str]) -> DataFrame:

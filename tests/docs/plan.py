@@ -43,6 +43,9 @@ ELSEWHERE: Mapping[str, str] = {
     r"make sql( .*)?": (
         "tests/deploy/sql/test_commands.py::test_the_prompt_answers_says_what_is_wrong_and_goes_on"
     ),
+    r"python -m deploy\.sql --root az://.*": (
+        "tests/deploy/azure_flow/test_campaign.py::test_a_campaign_has_the_same_results_in_blob_storage"
+    ),
     r"python -m deploy\.pipeline --data before .*": (
         "tests/deploy/test_pipeline.py"
         "::test_every_customer_of_the_interactions_gets_k_distinct_new_items"

@@ -132,7 +132,7 @@ def test_ids_of_a_table_beside_are_text_too(spark: SparkSession, tmp_path: Path)
 
 
 def test_a_path_that_holds_no_table(spark: SparkSession, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere is not a Parquet table: give the folder"):
+    with pytest.raises(DataError, match="nowhere does not exist: give the folder"):
         read_tables(spark, tmp_path / "nowhere")
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "lines.csv").write_text("customer_id,item_id\n")
