@@ -33,6 +33,8 @@ MOMENTS = int(os.environ.get("RECSYS_KILLS", "50"))
 TABLES = ("interactions", "items", "customers", "quarantine")
 # Days whose files are there when the first stream starts; the others arrive while streams run.
 BEGUN = 20
+# Days that arrive while one stream runs.
+MOST = 10
 
 Driver = subprocess.Popen[bytes]
 
@@ -153,7 +155,7 @@ def killed_again_and_again(
         left.append(driver)
         moment = till.draw.uniform(0.2, 1.0) * lasts
         time.sleep(moment / 2)
-        till.arrive(max(1, 150 // wanted))
+        till.arrive(min(MOST, max(1, 150 // wanted)))
         with suppress(subprocess.TimeoutExpired):
             driver.wait(moment / 2)
         if driver.poll() is None:
