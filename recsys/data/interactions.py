@@ -30,6 +30,7 @@ from recsys.storage import (
     place_of,
     remove_folder,
     spark_path,
+    spark_source,
     write_file,
 )
 
@@ -189,7 +190,7 @@ def _rows_in(table: Place) -> int:
 def kept(rows: DataFrame, folder: Place) -> DataFrame:
     """Write an intermediate table, so that what follows does not compute it again."""
     rows.write.option("compression", "snappy").parquet(spark_path(folder))
-    return rows.sparkSession.read.parquet(spark_path(folder))
+    return rows.sparkSession.read.parquet(spark_source(folder))
 
 
 def _spread(rows: DataFrame, files: Files) -> DataFrame:

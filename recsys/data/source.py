@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pyspark.sql.types import (
 from recsys.data.globs import files_of, kind_of
 from recsys.data.mapping import Mapping
 from recsys.errors import DataError, UsageError
-from recsys.storage import Place, opened, spark_path
+from recsys.storage import Place, opened, spark_path, spark_source
 
 SOURCE, LINE, FILE = "source", "line", "source_file"
 # A header is far shorter; of a file in a cloud no more is fetched to see it.
@@ -108,7 +107,7 @@ def read_rows(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
     `source_file` is the URI of the file that the row stands in.
     """
     if files.kind == "parquet":
-        rows = spark.read.parquet(*map(_literal, files.paths))
+        rows = spark.read.parquet(*map(spark_source, files.paths))
         fields = [_text(rows.schema[name].dataType, _quoted(name)) for name in files.columns]
         line = F.lit(None).cast("string")
     else:
@@ -213,11 +212,6 @@ def bare_path(uri: str) -> str:
     return (uri.partition(":/")[2] if ":/" in uri else uri).strip("/")
 
 
-def _literal(path: str) -> str:
-    """Write a path so that Spark takes no character of a file's name for a pattern."""
-    return re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
-
-
 def _read_csv(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
     line = _line_column(files)
     names = (*files.columns, line)
@@ -233,9 +227,7 @@ def _read_csv(spark: SparkSession, files: Files, mapping: Mapping) -> DataFrame:
         "mode": "PERMISSIVE",
         "columnNameOfCorruptRecord": line,
     }
-    return (
-        spark.read.options(**options).schema(schema).csv([_literal(path) for path in files.paths])
-    )
+    return spark.read.options(**options).schema(schema).csv([*map(spark_source, files.paths)])
 
 
 def _line_column(files: Files) -> str:

@@ -12,7 +12,7 @@ from recsys.data.interactions import kept
 from recsys.data.source import FILE
 from recsys.data.stream.state import State, save
 from recsys.errors import DataError
-from recsys.storage import keys_of, remove_folder, spark_path, store_of
+from recsys.storage import keys_of, remove_folder, spark_source, store_of
 
 ROWS = "rows"
 NAME = re.compile(rf"{ROWS}/\d{{4}}-\d\d-\d\d-[0-9a-f]{{12}}")
@@ -29,9 +29,9 @@ def new_folder(day: date) -> str:
 def rows_of(spark: SparkSession, state: State, folders: list[str]) -> DataFrame:
     """Read the rows that count of some row folders."""
     plain = [folder for folder in folders if not state.stale.get(folder)]
-    parts = [spark.read.parquet(*(spark_path(state.place / f) for f in plain))] if plain else []
+    parts = [spark.read.parquet(*(spark_source(state.place / f) for f in plain))] if plain else []
     for folder in (folder for folder in folders if state.stale.get(folder)):
-        rows = spark.read.parquet(spark_path(state.place / folder))
+        rows = spark.read.parquet(spark_source(state.place / folder))
         parts.append(rows.where(~F.col(FILE).isin(*state.stale[folder])))
     if not parts:
         raise DataError("no file was taken yet: put files into the landing folder.")

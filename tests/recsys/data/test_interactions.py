@@ -289,6 +289,14 @@ def test_in_is_accepted_and_quarantined(
     assert all(r["item_id"] and r["quantity"] > 0 and r["unit_price"] > 0 for r in kept)
 
 
+def test_an_output_may_have_a_name_like_a_pattern(spark: SparkSession, tmp_path: Path) -> None:
+    folder = tmp_path / "x[1]"
+    folder.mkdir()
+    (tmp_path / "x1").mkdir()
+    report, kept, _ = judged(spark, folder, [row("1"), row("2")])
+    assert report.rows_in == len(kept) == 2
+
+
 def test_csv_gz_and_parquet_of_the_same_rows_agree(spark: SparkSession, tmp_path: Path) -> None:
     rows = [row(str(i), qty=str(i), price=f"{i}.5", card=f"00{i % 3}") for i in range(1, 9)]
     rows.append(row("9", card=""))
