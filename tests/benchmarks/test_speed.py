@@ -19,6 +19,7 @@ def dataset(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Da
     return data.prepared(spark, drawn, folder / "dataset")
 
 
+@pytest.mark.slow
 def test_ours_and_implicit_side_by_side(dataset: Dataset, tmp_path: Path) -> None:
     settings = Settings(1, 300, "1g", tasks=("als",), peers=("implicit",))
     speed.compare(dataset, settings, tmp_path, "tiny")
@@ -45,6 +46,7 @@ def test_everybody_scores_with_our_factors(dataset: Dataset, tmp_path: Path) -> 
         assert runs["score", name].facts["customers_with_fewer_than_k"] == 0
 
 
+@pytest.mark.slow
 def test_a_process_over_the_limit_is_stopped_and_told(dataset: Dataset, tmp_path: Path) -> None:
     settings = Settings(2, 0.0, "1g", tasks=("item_item",), peers=("implicit",))
     found = speed.compare(dataset, settings, tmp_path, "tiny")

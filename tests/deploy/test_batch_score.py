@@ -209,6 +209,7 @@ def test_reasons_are_items_that_the_customer_bought(
     assert table.where("source = 'popularity' and because is not null").count() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_with_the_blocks_that_it_has(
     outcome: Outcome, place: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

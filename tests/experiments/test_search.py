@@ -153,6 +153,7 @@ def crash_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "launcher", dying)
 
 
+@pytest.mark.slow
 def test_a_search_that_crashed_goes_on_with_the_same_trials(
     spark: SparkSession,
     dataset: Dataset,
@@ -253,6 +254,7 @@ def test_a_share_of_the_customers_a_rung_and_the_other_question(
     assert winner.data.metrics["validation/customers"] == everybody
 
 
+@pytest.mark.slow
 def test_the_pool_serves_one_trial_where_memory_is_short(
     spark: SparkSession,
     dataset: Dataset,

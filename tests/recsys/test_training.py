@@ -52,6 +52,7 @@ def wait_for_checkpoint(process: "subprocess.Popen[bytes]", folder: Path) -> Non
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_from_its_checkpoint(
     spark: SparkSession,
     dataset: Dataset,

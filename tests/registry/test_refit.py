@@ -292,6 +292,7 @@ def test_a_candidate_whose_files_were_changed_is_not_refitted(
         file.write_bytes(honest)
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_goes_on(
     spark: SparkSession,
     dataset: Dataset,

@@ -462,6 +462,7 @@ def test_wide_use_and_frequent_reasons_are_reported(spark: SparkSession, tmp_pat
     assert report.warnings == ("zero_or_negative_price: 1 rows, 20.0% of all",)
 
 
+@pytest.mark.slow
 def test_online_retail_adds_up_in_both_forms(
     spark: SparkSession, online_retail: Path, tmp_path: Path
 ) -> None:
