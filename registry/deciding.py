@@ -1,6 +1,7 @@
 """What promote and rollback share: keep the evidence, commit the record, show it in MLflow."""
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def decision_run(step: str, model_name: str, parameters: Mapping[str, object]) -
         parameters: what was asked; logged as run parameters.
     """
     with tracking.step_run(step, step, parameters, {DRIVER_TAG: driver()}) as run, stage(step):
-        _close_left([run.info.experiment_id, *_releases(model_name)])
+        _close_left(run.info.experiment_id, model_name)
         yield
 
 
@@ -97,12 +98,28 @@ def was_cut_short(head: Generation) -> bool:
     return f"{folder}/{RECORD}" not in [file.path for file in listed]
 
 
-def _close_left(experiments: list[str]) -> None:
-    """Mark as KILLED the runs of decisions whose process is gone."""
+def close_left(model_name: str) -> int:
+    """Close the runs that killed decisions left open; returns how many.
+
+    Args:
+        model_name: the registered model of the releases.
+    """
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", tracking.EXPERIMENT)
+    found = mlflow.get_experiment_by_name(name)
+    return _close_left(found.experiment_id, model_name) if found else 0
+
+
+def _close_left(experiment: str, model_name: str) -> int:
+    """Mark as KILLED the runs of decisions whose process is gone; returns how many."""
     client = MlflowClient()
-    for run in client.search_runs(experiments, "attributes.status = 'RUNNING'"):
-        if run.data.tags.get(tracking.STEP_TAG) in STEPS and _is_left(run):
-            client.set_terminated(run.info.run_id, "KILLED")
+    running = client.search_runs(
+        [experiment, *_releases(model_name)], "attributes.status = 'RUNNING'"
+    )
+    left = [run for run in running if run.data.tags.get(tracking.STEP_TAG) in STEPS]
+    left = [run for run in left if _is_left(run)]
+    for run in left:
+        client.set_terminated(run.info.run_id, "KILLED")
+    return len(left)
 
 
 def _is_left(run: Run) -> bool:

@@ -15,6 +15,7 @@ from recsys.config import Config
 from recsys.errors import RegistryError
 from recsys.progress import say
 from registry import projection
+from registry.deciding import close_left
 
 
 class ReconcileConfig(Config):
@@ -25,11 +26,15 @@ class ReconcileConfig(Config):
 
 
 def run_reconcile(config: ReconcileConfig) -> list[str]:
-    """Repair what MLflow shows; returns what was changed, in words.
+    """Repair what MLflow shows; returns what was changed of the releases, in words.
+
+    Runs of decisions whose process was killed are closed as well.
 
     Raises:
         RegistryError: something was moved by hand, or MLflow lost what the ledger names.
     """
+    if closed := close_left(config.model_name):
+        say(f"  {closed} run(s) of killed decisions closed")
     changed = projection.show(config.model_name, config.repair)
     if left := projection.moved(config.model_name):
         raise RegistryError("; ".join(left))

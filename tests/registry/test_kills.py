@@ -18,7 +18,6 @@ from mlflow import MlflowClient
 
 from recsys.errors import UsageError
 from recsys.storage import store_of
-from recsys.tracking import EXPERIMENT
 from registry.deciding import was_cut_short
 from registry.ledger import VARIABLE, Generation, Ledger
 from registry.projection import moved
@@ -74,6 +73,8 @@ SHOWING = {
     "history logged": Kill(AFTER, "registry.deciding:log_history"),
     "run marked": Kill(BEFORE, f"{CLIENT}.log_text", naming="record.json"),
 }
+# All is done, and the run still open.
+ENDING = Kill(AFTER, f"{CLIENT}.log_text", naming="record.json")
 PROMOTION = BEGINNING | COPYING | COMMITTING | SHOWING
 VERIFYING = {
     "release verified": Kill(BEFORE, "registry.rollback:_signed"),
@@ -185,6 +186,7 @@ def state() -> dict[str, Any]:
     experiment = mlflow.get_experiment_by_name(releases_of(NAME))
     assert experiment is not None
     place = Path(experiment.artifact_location.removeprefix("file://"))
+    runs = client.search_runs([experiment.experiment_id])
     return {
         "ledger": [generation.digest for generation in generations()],
         "aliases": model.aliases,
@@ -193,10 +195,8 @@ def state() -> dict[str, Any]:
             int(v.version): (v.current_stage, v.description, v.run_id, v.source, v.tags)
             for v in versions_of(NAME)
         },
-        "runs": {
-            run.info.run_id: (run.info.status, run.data.tags, outputs(run.outputs))
-            for run in client.search_runs([experiment.experiment_id])
-        },
+        "runs": {run.info.run_id: (run.data.tags, outputs(run.outputs)) for run in runs},
+        "open": [run.info.run_id for run in runs if run.info.status != "FINISHED"],
         "models": {
             m.model_id: (str(m.status), m.source_run_id)
             for m in client.search_logged_models([experiment.experiment_id])
@@ -234,7 +234,7 @@ def converged(generation: int, version: int, releases: int) -> None:
     assert len({tags[MODEL_DIGEST] for *_, tags in seen["versions"].values()}) == releases
     of_versions = sorted(run_id for _, _, run_id, *_ in seen["versions"].values())
     assert sorted(seen["runs"]) == of_versions
-    assert {status for status, *_ in seen["runs"].values()} == {"FINISHED"}
+    assert seen["open"] == []
     assert sorted(source for _, source in seen["models"].values()) == of_versions
     assert {status for status, _ in seen["models"].values()} == {"READY"}
     assert [len(models) for *_, models in seen["runs"].values()] == [1] * releases
@@ -242,8 +242,17 @@ def converged(generation: int, version: int, releases: int) -> None:
     logged = artifacts(head.record.run_id, f"evidence/{STAGE}-{head.number:04d}")
     promoted = {"dossier.html", "decision.json", "approvals.json", "record.json"}
     assert logged == (promoted if head.record.restores is None else {"record.json"})
-    steps = mlflow.search_runs(experiment_names=[EXPERIMENT], output_format="list")
-    assert [run for run in steps if run.info.status == "RUNNING"] == []
+    assert running() == []
+
+
+def running() -> list[str]:
+    """Return the runs that MLflow shows as still at work."""
+    found = mlflow.search_runs(
+        filter_string="attributes.status = 'RUNNING'",
+        search_all_experiments=True,
+        output_format="list",
+    )
+    return [run.info.run_id for run in found]
 
 
 def check_kill(shop: Shop, config: Config, step: str, new: int, releases: int) -> None:
@@ -256,6 +265,7 @@ def check_kill(shop: Shop, config: Config, step: str, new: int, releases: int) -
     shop.keep("killed")
     killed = state()
     changed = run_reconcile(ReconcileConfig())
+    assert running() == []
     assert shop.score() == holder
     if committed:
         shows(new)
@@ -298,6 +308,15 @@ def test_a_rollback_killed_while_it_is_shown_does_not_go_back_twice(shop: Shop) 
     converged(4, 2, releases=3)
     # Once more is another decision.
     assert again(shop.rollback) == 1
+
+
+def test_a_decision_killed_when_all_is_done_leaves_a_run_that_reconcile_closes(shop: Shop) -> None:
+    assert shop.killed(shop.promotion, ENDING)
+    assert len(running()) == 1
+    converged(3, 3, releases=3)
+    assert shop.killed(shop.rollback, ENDING)
+    assert len(running()) == 1
+    converged(4, 2, releases=3)
 
 
 def test_a_promotion_from_stage_to_stage_killed_before_it_is_shown(shop: Shop) -> None:
