@@ -95,7 +95,8 @@ def was_cut_short(head: Generation) -> bool:
     """Tell whether whoever decided did not come to the end of `shown`."""
     folder = _folder(head.record, head.number)
     listed = MlflowClient().list_artifacts(head.record.run_id, folder)
-    return f"{folder}/{RECORD}" not in [file.path for file in listed]
+    # A kill may leave an empty file.
+    return f"{folder}/{RECORD}" not in [file.path for file in listed if file.file_size]
 
 
 def close_left(model_name: str) -> int:
@@ -116,7 +117,8 @@ def _close_left(experiment: str, model_name: str) -> int:
         [experiment, *_releases(model_name)], "attributes.status = 'RUNNING'"
     )
     left = [run for run in running if run.data.tags.get(tracking.STEP_TAG) in STEPS]
-    left = [run for run in left if _is_left(run)]
+    # Read again: a process that is gone may have ended its run well meanwhile.
+    left = [run for run in left if _is_left(run) and _is_open(run)]
     for run in left:
         client.set_terminated(run.info.run_id, "KILLED")
     return len(left)
@@ -128,6 +130,10 @@ def _is_left(run: Run) -> bool:
     if name.partition(" ")[0] == here:
         return not is_alive(name)
     return bool(run.info.start_time / 1000 < time.time() - LONGEST)
+
+
+def _is_open(run: Run) -> bool:
+    return bool(MlflowClient().get_run(run.info.run_id).info.status == "RUNNING")
 
 
 def _releases(model_name: str) -> list[str]:

@@ -99,9 +99,16 @@ class Record:
         """Write a trial that is about to be launched."""
         algorithm, parameters = self.space.chosen(point)
         if number in self._children:
-            # A former driver was killed during this trial.
+            # A former driver was killed during this trial, perhaps before it wrote parameters.
             self._client.update_run(self._children[number], "RUNNING")
-            return
+        else:
+            self._children[number] = self._made(number, algorithm, point)
+        named = {"algorithm": algorithm, **parameters.model_dump()}
+        params = [Param(name, str(value)) for name, value in named.items()]
+        self._client.log_batch(self._children[number], params=params)
+
+    def _made(self, number: int, algorithm: str, point: Point) -> str:
+        """Make a trial's run; returns its id."""
         tags = {
             MLFLOW_PARENT_RUN_ID: self.parent.info.run_id,
             tracking.STEP_TAG: TRIAL,
@@ -112,11 +119,7 @@ class Record:
         }
         info = self.parent.info
         run = run_of(info.experiment_id, f"{info.run_id} {number}", NUMBERED.format(number), tags)
-        self._children[number] = run.info.run_id
-        named = {"algorithm": algorithm, **parameters.model_dump()}
-        self._client.log_batch(
-            run.info.run_id, params=[Param(name, str(value)) for name, value in named.items()]
-        )
+        return str(run.info.run_id)
 
     def ended(self, trial: Done, done: Mapping[int, Done]) -> None:
         """Write how a trial ended, and the best so far."""

@@ -18,7 +18,11 @@ from azure.batch.models import (
     ExitConditions,
     ExitOptions,
 )
-from azure.core.exceptions import HttpResponseError, ResourceExistsError
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
 
 from tests.batch_service import clients
 from tests.batch_service.clients import ask, until
@@ -68,11 +72,14 @@ def test_the_end_of_the_manager_ends_the_job(
     service: BatchService, client: BatchClient, code: int
 ) -> None:
     clients.pool(client, dedicated=1, spot=2)
-    wait = "until [ -e /dev/shm/none ]; do sleep 0.05; done & sleep 0.5;"
-    make(client, job_manager_task=manager(f"{wait} exit {code}"))
+    wait = "until [ -e {} ]; do sleep 0.05; done"
+    left, told = wait.format("/dev/shm/none"), wait.format("$AZ_BATCH_NODE_SHARED_DIR/end")
+    make(client, job_manager_task=manager(f"{left} & {told}; exit {code}"))
     add(client, "runs", "sleep 600")
     add(client, "waits", "sleep 600", required_slots=1)
     until(lambda: task_state(client, "runs") == "running")
+    node = client.get_task("job", "manager").node_info.node_id
+    (service.folder / "nodes" / node / "tasks/shared/end").touch()
     assert over(client).execution_info.termination_reason == "JMComplete"
     assert service.running() == []
     assert client.get_task("job", "manager").execution_info.exit_code == code
@@ -104,12 +111,7 @@ def test_a_token_is_good_for_its_own_job_while_the_task_runs(service: BatchServi
         },
     }
     assert ask(service, "POST", "/jobs", body).status == 201
-    token = until(
-        lambda: (
-            task_state(client, "manager") == "running"
-            and b"".join(client.download_task_file("job", "manager", "stdout.txt")).decode().strip()
-        )
-    )
+    token = until(lambda: printed(client, "manager"))
     task = {"id": "made", "commandLine": "/bin/true"}
     assert ask(service, "POST", "/jobs/job/tasks", task, token=token).status == 201
     for path in ("/jobs/other/tasks", "/jobs/job2/tasks", "/jobs", "/pools"):
@@ -118,6 +120,14 @@ def test_a_token_is_good_for_its_own_job_while_the_task_runs(service: BatchServi
     client.terminate_task("job", "manager")
     ended = ask(service, "POST", "/jobs/job/tasks", task | {"id": "late"}, token=token)
     assert refusal(ended) == "AuthenticationFailed"
+
+
+def printed(client: BatchClient, name: str) -> str:
+    """Return what a task has written; nothing where its file is not there yet."""
+    try:
+        return b"".join(client.download_task_file("job", name, "stdout.txt")).decode().strip()
+    except ResourceNotFoundError:
+        return ""
 
 
 def refusal(reply: clients.Reply) -> str:
@@ -229,7 +239,10 @@ def test_a_preempted_manager_runs_again(service: BatchService, client: BatchClie
     (node,) = clients.pool(client, spot=1)
     make(client, job_manager_task=manager("sleep 600"))
     until(lambda: task_state(client, "manager") == "running")
+    # The node would be back before one could look.
+    service.capacity = 0
     service.preempt("pool", node.id)
     assert task_state(client, "manager") == "active"
+    service.capacity = None
     until(lambda: task_state(client, "manager") == "running")
     assert client.get_job("job").state == "active"

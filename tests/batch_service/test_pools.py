@@ -97,11 +97,14 @@ def test_a_preempted_node_comes_back_with_its_id_and_runs_its_start_task_again(
     start = start_task("/bin/bash -c 'date +%N > $AZ_BATCH_NODE_SHARED_DIR/when'")
     (node,) = clients.pool(client, spot=1, start_task=start)
     first = b"".join(client.download_node_file("pool", node.id, "shared/when"))
+    # It would come back before one could look.
+    service.capacity = 0
     service.preempt("pool", node.id)
     assert client.get_node("pool", node.id).state == "preempted"
     with pytest.raises(ResourceNotFoundError):
         client.download_node_file("pool", node.id, "shared/when")
     assert client.get_pool("pool").current_low_priority_nodes == 1
+    service.capacity = None
     back = node_in(client, "idle")
     assert (back.id, back.start_task_info.exit_code) == (node.id, 0)
     assert b"".join(client.download_node_file("pool", node.id, "shared/when")) != first

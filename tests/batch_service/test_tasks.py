@@ -302,6 +302,8 @@ def test_a_preempted_task_runs_again_elsewhere_without_costing_a_retry(
     job(client)
     add(client, "task", "sleep 600")
     in_state(client, "task", "running")
+    # The node itself does not come back.
+    service.capacity = 0
     service.preempt("pool", node.id)
     assert service.running() == []
     task = client.get_task("job", "task")

@@ -41,7 +41,8 @@ def impatient(output: str) -> ObjectStore:
     """The store with a client that gives up within seconds rather than minutes."""
     return from_url(
         output,
-        client_options={"timeout": "1s", "allow_http": True},
+        # Below the proxy's silence, and above the pauses of a busy machine.
+        client_options={"timeout": "3s", "allow_http": True},
         retry_config={
             "max_retries": 2,
             "retry_timeout": timedelta(seconds=10),

@@ -165,14 +165,18 @@ def test_killed_at_a_step(step: str, table: Published, spark: SparkSession) -> N
 def test_killed_at_random_moments(table: Published, spark: SparkSession) -> None:
     """The slot is killed again and again, each time at another moment, and goes on."""
     wanted = max(1, MOMENTS // 5) if "://" in table.output else MOMENTS
-    draw, kills, slot = random.Random(11), 0, 0
+    draw, kills, slot, seconds = random.Random(11), 0, 0, table.seconds
     with looping(readers(spark, table.output), table.rows) as looks:
         while kills < wanted:
             drivers = []
             for _ in range(5):
+                started = time.monotonic()
                 drivers.append(table.start(f"slot-{slot}"))
                 try:
-                    drivers[-1].wait(draw.uniform(0.3, 1.0) * table.seconds)
+                    drivers[-1].wait(draw.uniform(0.3, 1.0) * seconds)
+                    # The machine is faster now than when the first table was made.
+                    if len(drivers) == 1:
+                        seconds = time.monotonic() - started
                 except subprocess.TimeoutExpired:
                     kills += 1
                     kill(drivers[-1])
@@ -180,5 +184,6 @@ def test_killed_at_random_moments(table: Published, spark: SparkSession) -> None
             for driver in drivers:
                 clean(driver)
             slot += 1
-    assert slot <= wanted
+    # A first slot may have been through before it could be killed.
+    assert slot <= wanted + 1
     assert min(looks.values()) > wanted

@@ -172,6 +172,13 @@ def generations(stage: str = STAGE) -> list[Generation]:
     return Ledger(NAME, stage).history()
 
 
+def counted() -> int:
+    """Return how many generations there are; a dead process's write may still be on its way."""
+    count = len(generations())
+    time.sleep(0.2)
+    return count if len(generations()) == count else counted()
+
+
 def again(config: Config) -> int:
     """Give the same command again; returns the version that holds the stage."""
     decide: Callable[[Any], Any] = (
@@ -417,7 +424,7 @@ def hunted(
             seconds[kind] *= 1.05
         code = ended(process, log)
         assert code in (0, -signal.SIGKILL), log.read_text()
-        committed = len(generations()) > before
+        committed = counted() > before
         assert len(generations()) == before + committed
         assert shop.score() == (new if committed else former)
         assert len(at_stage()) == 1

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from recsys.errors import ModelError, RegistryError, UsageError
 from recsys.once import REQUEST_TAG
+from registry import deciding
 from registry.ledger import DECISION, DOSSIER, PROMOTE, Generation, Ledger
 from registry.promote import PromoteConfig, run_promote
 from registry.releases import MODEL_DIGEST, candidates_of, find_version, releases_of, versions_of
@@ -405,3 +406,19 @@ def test_reviews_lie_beside_the_ledger(mlflow_store: str, tmp_path: Path) -> Non
     given, version = rules(tmp_path / "rules", 1, "anna"), candidate(1)
     approve(given, version, "anna")
     assert len(list((tmp_path / "ledger" / "recommender" / FOLDER / "Production").iterdir())) == 1
+
+
+def test_a_decision_that_ends_well_while_others_look_at_it_was_not_killed(
+    mlflow_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient()
+
+    def ends(_: str) -> bool:
+        client.set_terminated(run_id)
+        return False
+
+    with deciding.decision_run(PROMOTE, "recommender", {}):
+        (run_id,) = [run.info.run_id for run in mlflow.search_runs(output_format="list")]
+        monkeypatch.setattr(deciding, "is_alive", ends)
+        assert deciding.close_left("recommender") == 0
+        assert client.get_run(run_id).info.status == "FINISHED"

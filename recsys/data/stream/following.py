@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import FrameType
@@ -39,6 +39,10 @@ from recsys.progress import say, stage
 from recsys.storage import Place, place_of
 
 TICK = 1  # second
+
+
+class _ToldToEndError(DataError):
+    """A micro-batch was not begun; the next run takes its files."""
 
 
 @dataclass
@@ -213,7 +217,7 @@ def _go_on(stream: Stream, seconds: int) -> None:
     def micro_batch(names: list[str]) -> None:
         with lock:
             if ended.is_set():
-                raise DataError("the stream was told to end before this micro-batch began.")
+                raise _ToldToEndError("the stream was told to end before this micro-batch began.")
             stream.take(names)
             stream.publish_or_say()
 
@@ -224,7 +228,12 @@ def _go_on(stream: Stream, seconds: int) -> None:
             stream.tidy()
 
     say(f"▸ following {stream.source} every {seconds} s; Ctrl-C ends it")
-    with _told_to_end(ended), _listening(stream, micro_batch, seconds) as query:
+    with (
+        # Whoever waits for the query hears of it where a micro-batch was due just then.
+        suppress(_ToldToEndError),
+        _told_to_end(ended),
+        _listening(stream, micro_batch, seconds) as query,
+    ):
         due = 0.0
         while not ended.is_set() and not query.awaitTermination(TICK):
             if time.monotonic() >= due:

@@ -248,12 +248,14 @@ def test_a_preempted_driver_runs_again_and_the_run_finishes(
     done: list[bool] = []
     waiting = threading.Thread(target=lambda: done.append(submitted.wait()))
     waiting.start()
-    wait_until(batch, "running")
-    time.sleep(1.5)
+    shown = ""
+    while "hello from" not in shown and waiting.is_alive():
+        time.sleep(0.1)
+        shown += capfd.readouterr().out
     batch.service.preempt(POOL, next(iter(batch.service.pools[POOL].nodes)))
     waiting.join(60)
 
-    shown = capfd.readouterr().out
+    shown += capfd.readouterr().out
     assert done == [True]
     assert "the driver runs again" in shown
     assert shown.count("hello from") == 2

@@ -48,7 +48,8 @@ def test_a_driver_and_two_workers_form_a_cluster(
     cluster: Cloud, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pool = {"workers": 2, "driver": "dedicated"}
-    submitted = submit(cluster, {"seconds": 0.5}, pool=pool, capacity_minutes=2)
+    # The first executor must not be through with all tasks before the second has come.
+    submitted = submit(cluster, {"seconds": 2}, pool=pool, capacity_minutes=2)
 
     assert submitted.wait()
 

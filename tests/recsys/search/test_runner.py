@@ -88,13 +88,17 @@ def test_a_killed_driver_goes_on_with_the_same_trials() -> None:
 
 
 def test_no_more_at_work_than_allowed() -> None:
-    at_work, most, lock = 0, 0, threading.Lock()
+    at_work, most, lock, full = 0, 0, threading.Lock(), threading.Event()
 
     def watched(number: int, point: Point, rung: Rung | None) -> Outcome:
         nonlocal at_work, most
         with lock:
             at_work += 1
             most = max(most, at_work)
+            if at_work == 3:
+                full.set()
+        # However long it takes to begin them, three are at work at once.
+        full.wait(10)
         time.sleep(0.02)
         with lock:
             at_work -= 1

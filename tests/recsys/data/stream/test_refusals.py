@@ -1,5 +1,8 @@
 """What a stream does not take, and says so: drifted, damaged, changed, duplicate, growing files."""
 
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from pyspark.sql import SparkSession
 from recsys.data.mapping import Mapping
 from recsys.data.source import Files, quiet, reading
 from recsys.data.stream import following, taking
+from recsys.data.stream.options import StreamOptions
 from recsys.data.stream.verdicts import Patience
 from recsys.errors import DataError
 from tests.recsys.data.stream.landing_shop import (
@@ -194,6 +198,31 @@ def test_rows_that_were_taken_and_not_published_are_published_by_the_next_run(
     before = (shop.output / "interactions").stat().st_ino
     shop.stream()
     assert (shop.output / "interactions").stat().st_ino == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_told_to_end_right_before_a_micro_batch_a_stream_ends_well(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are left to the next run."""
+
+    usual = signal.getsignal(signal.SIGTERM)
+
+    def end(stream: following.Stream) -> None:
+        shop.days(2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while signal.getsignal(signal.SIGTERM) != usual:  # nobody has heard it yet
+            time.sleep(0.01)
+
+    monkeypatch.setattr(following, "TICK", 60)
+    options = StreamOptions(trigger="1 second", patience=AT_ONCE)
+    shop.days(1)
+    landing, output = str(shop.landing), shop.output
+    stream = following.follow(shop.spark, landing, output, MAPPING, options, end)
+    assert [*stream.state.taken] == ["2024-01-01.csv"]
+    shop.stream()
+    shop.equals_batch()
 
 
 @pytest.mark.slow
