@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from deploy.azure_batch.following import AzureBatchRun
 from deploy.azure_batch.job import work_folder
 from recsys.storage import CommitLog, keys_of, store_of
+from tests.batch_service.clients import until
 from tests.batch_service.nodes import Node
 from tests.deploy.azure_flow.conftest import ALS, K, Scene
 from tests.deploy.azure_flow.written import everything
@@ -83,7 +84,8 @@ def follow_and_take(
     follower.join(PATIENCE)
     assert ended == [True]
     assert MlflowClient().get_run(run.run_id).info.status == "FINISHED"
-    assert scene.cloud.service.running() == []
+    # A node that comes back may be at its start task still.
+    until(lambda: scene.cloud.service.running() == [], PATIENCE)
     left = keys_of(store_of(work_folder(scene.cloud.storage, run.job_id)), "")
     assert not left, "what the tasks shared is left"
 
