@@ -96,7 +96,7 @@ def was_cut_short(head: Generation) -> bool:
     folder = _folder(head.record, head.number)
     listed = MlflowClient().list_artifacts(head.record.run_id, folder)
     # A kill may leave an empty file.
-    return f"{folder}/{RECORD}" not in [file.path for file in listed if file.file_size]
+    return f"{folder}/{RECORD}" not in [file.path for file in listed if file.file_size != 0]
 
 
 def close_left(model_name: str) -> int:

@@ -1,6 +1,7 @@
 """Make MLflow show what the ledger says, after a crash between the two.
 
-What somebody moved in MLflow by hand is reported, with the commands that adopt or undo it.
+What somebody moved in MLflow by hand is reported, with the commands that adopt or undo it. Runs
+that killed decisions left open are closed.
 
   python -m registry.reconcile
   python -m registry.reconcile --repair true        put back what was moved by hand, too

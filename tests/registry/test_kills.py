@@ -326,6 +326,16 @@ def test_a_decision_killed_when_all_is_done_leaves_a_run_that_reconcile_closes(s
     converged(4, 2, releases=3)
 
 
+def test_a_rollback_whose_last_file_a_kill_left_empty_does_not_go_back_twice(shop: Shop) -> None:
+    run_promote(shop.promotion)
+    run_rollback(shop.rollback)
+    [record] = (shop.folder / "artifacts").rglob(f"{STAGE}-0004/record.json")
+    record.write_bytes(b"")
+    assert again(shop.rollback) == 2
+    assert record.read_bytes()
+    assert again(shop.rollback) == 1
+
+
 def test_a_promotion_from_stage_to_stage_killed_before_it_is_shown(shop: Shop) -> None:
     """The version still stands at Staging in MLflow, and nobody moved it by hand."""
     staging = shop.promotion.model_copy(update={"stage": "Staging"})
